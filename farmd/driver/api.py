@@ -1,0 +1,136 @@
+"""The public interface of machine drivers.
+
+A driver is one plain class. The daemon makes one instance per machine, calls `serve` and keeps it
+running: when `serve` raises `LinkLost` it is called again after a pause. Commands are called
+while `serve` runs, from the same loop. Whatever a driver raises stays that machine's own fault.
+
+What every driver owes:
+
+- `serve` reports `Observed` first after every connect, and again whenever it lost track.
+- `start` sends the start once. It raises `Refused` only when surely nothing was sent, and never
+  retries. That the machine has started is told by `Started`, from evidence, never from having sent.
+- Every command is idempotent: pausing a paused machine is no error.
+- Cancelling `serve` closes the link and leaves the machine doing what it does, unless it cannot
+  (a machine fed line by line stops being fed); then its heaters are switched off.
+- `estop` awaits nothing.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from farmd.driver.events import Event
+from farmd.model.errors import ErrorCode, Refused
+from farmd.model.machine import MachineSpec
+
+Report = Callable[[Event], None]
+"""How a driver tells events; returns at once and never raises."""
+
+NOT_SUPPORTED = ErrorCode(
+    "not-supported",
+    "this machine's driver cannot do that",
+    "do it at the machine, or see its capabilities with `farmctl machine NAME`",
+)
+MACHINE_NOT_READY = ErrorCode(
+    "machine-not-ready",
+    "the machine is not idle or its link is not up; nothing was sent to it",
+    "look at the machine with `farmctl machine NAME`; the build is queued again",
+)
+
+
+class DriverSettings(BaseModel):
+    """Base of a driver's settings, the table `[machine.link]`. Unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a driver can do, and what evidence it can give."""
+
+    pause: bool = False
+    stop: bool = True
+    estop: bool = True
+    adopts: bool = False
+    """A run goes on without us and is found again by its run id."""
+    history_authoritative: bool = False
+    """A run that the machine neither shows nor remembers did not start."""
+    evidence: str = ""
+    """One sentence: by what this driver knows that a run has started."""
+    file_kinds: tuple[str, ...] = ()
+    """File name endings that can be printed, without dot; empty for any."""
+    proven_on: str = ""
+    """The hardware it has been proven on; empty: on simulated machines only."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunFile:
+    """The file of a run. `open` gives a fresh binary stream of verified content each time."""
+
+    name: str
+    sha256: str
+    size_bytes: int
+    open: Callable[[], BinaryIO]
+
+
+@dataclass(frozen=True, slots=True)
+class StartOrder:
+    """What to start: one run. `duration_s` is an estimate; `fence` rises with every daemon start."""
+
+    run_id: str
+    operation: str
+    duration_s: float
+    parts: int
+    fence: int
+    file: RunFile | None = None
+    material: str | None = None
+    mass_g: float = 0.0
+
+
+class Driver(abc.ABC):
+    """One machine's driver. See the module's text for what each method owes."""
+
+    settings_type: ClassVar[type[DriverSettings]]
+    capabilities: ClassVar[Capabilities]
+
+    @abc.abstractmethod
+    def __init__(self, machine: MachineSpec, settings: DriverSettings, *, state_dir: Path) -> None:
+        """`state_dir` is a folder of this machine's own for whatever the driver must remember."""
+
+    @abc.abstractmethod
+    async def serve(self, report: Report) -> None:
+        """Connect, report `Observed`, go on reporting; see the module's text.
+
+        Raises `LinkLost`, `ProtocolError` or `MachineFault`.
+        """
+
+    @abc.abstractmethod
+    async def start(self, order: StartOrder) -> None:
+        """Hand the run to the machine, once.
+
+        Raises `Refused` when surely nothing was sent, `LinkLost` when that is not sure.
+        """
+
+    async def pause(self) -> None:
+        raise Refused(NOT_SUPPORTED, "this driver cannot pause")
+
+    async def resume(self) -> None:
+        raise Refused(NOT_SUPPORTED, "this driver cannot resume")
+
+    async def stop(self) -> None:
+        """Cancel the run safely; its `Ended` follows."""
+        raise Refused(NOT_SUPPORTED, "this driver cannot stop a run")
+
+    async def recover(self) -> None:
+        """A person says that the fault is mended: try to leave it. `Recovered` or `Faulted` follows."""
+        raise Refused(NOT_SUPPORTED, "this driver cannot leave a fault by itself; restart the machine")
+
+    def estop(self) -> None:
+        """Emergency stop: everything off, now. Returns without awaiting anything."""
+        raise Refused(NOT_SUPPORTED, "this driver has no emergency stop; use the machine's own")
