@@ -1,0 +1,1 @@
+"""What a farm is: entities, lifecycles, facts, and `apply`. Standard library only, synchronous, no I/O."""

@@ -76,6 +76,8 @@ class Job:
     route: tuple[str, ...] = (PRINT,)
     state: JobState = JobState.OPEN
     in_work: int = 0
+    open_builds: int = 0
+    """Builds with parts of this job that are not cleared or withdrawn."""
     made: int = 0
     good: int = 0
     scrap: int = 0
@@ -89,7 +91,7 @@ class Job:
 
     @property
     def is_closed(self) -> bool:
-        return self.state in (JobState.DONE, JobState.CANCELLED) and self.in_work == 0
+        return self.state in (JobState.DONE, JobState.CANCELLED) and self.open_builds == 0
 
 
 @dataclass(frozen=True, slots=True)
