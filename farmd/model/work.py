@@ -91,7 +91,8 @@ class Job:
 
     @property
     def is_closed(self) -> bool:
-        return self.state in (JobState.DONE, JobState.CANCELLED) and self.open_builds == 0
+        over = self.state in (JobState.DONE, JobState.CANCELLED)
+        return over and self.open_builds == 0 and self.in_work == 0
 
 
 @dataclass(frozen=True, slots=True)
