@@ -1,0 +1,138 @@
+"""What to start now: a pure function of state, plan and time.
+
+On every machine that is ready, the first thing that the plan has for it and that the state still
+allows. It asks the same rules as submission and `farmctl why`, and never starts what they refuse,
+however old the plan is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from farmd.daemon.rules import demand_of, fitness, readiness, wrong_setup
+from farmd.daemon.schedule import Schedule, Step
+from farmd.daemon.shop import Shop
+from farmd.model.farm import Farm
+from farmd.model.lifecycle import BuildState, JobState
+from farmd.model.machine import Machine, MachineSpec
+from farmd.model.work import PRINT, Job
+
+BATCH_GRACE_S = 60.0
+"""A powder batch may start this long before its planned time; earlier, its parts may not be complete."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewBuild:
+    """A build to be made up: what it makes, for which jobs, and how long it should take."""
+
+    operation: str
+    items: tuple[tuple[str, int], ...]
+    duration_s: float
+    material: str | None
+    nozzle_mm: float | None
+    file_sha256: str | None
+    mass_g: float
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Start this on that machine: a queued build by id, or one to be made up first."""
+
+    machine: str
+    permit_id: str
+    build: NewBuild | str
+
+
+def dispatch(farm: Farm, schedule: Schedule, shop: Shop, now_s: float) -> list[Start]:
+    """The starts to be made now, at most one a machine, and no more of a job than is missing."""
+    starts: list[Start] = []
+    taken: dict[str, int] = {}
+    taken_builds: set[str] = set()
+    for name, machine in farm.machines.items():
+        spec = shop.specs.get(name)
+        if spec is None or machine.permit is None or readiness(machine, farm) is not None:
+            continue
+        found = _first_startable(farm, schedule, shop, machine, spec, now_s, taken, taken_builds)
+        if found is None:
+            continue
+        starts.append(Start(name, machine.permit.id, found))
+        if isinstance(found, str):
+            taken_builds.add(found)
+        else:
+            for job_id, parts in found.items:
+                taken[job_id] = taken.get(job_id, 0) + parts
+    return starts
+
+
+def _first_startable(
+    farm: Farm,
+    schedule: Schedule,
+    shop: Shop,
+    machine: Machine,
+    spec: MachineSpec,
+    now_s: float,
+    taken: Mapping[str, int],
+    taken_builds: set[str],
+) -> NewBuild | str | None:
+    for step in schedule.steps.get(machine.name, ()):
+        found = still_wanted(farm, shop, spec, step, taken, taken_builds)
+        if found is None:
+            continue
+        # The first step that is still wanted decides; what comes later in the plan stays later.
+        wanted = farm.builds[found] if isinstance(found, str) else found
+        if spec.chamber is not None and now_s < step.start_at - BATCH_GRACE_S:
+            return None
+        return None if wrong_setup(machine, spec, wanted) else found
+    return None
+
+
+def still_wanted(
+    farm: Farm, shop: Shop, spec: MachineSpec, step: Step, taken: Mapping[str, int], taken_builds: set[str]
+) -> NewBuild | str | None:
+    """The work of a step as the state allows it now: a queued build's id, a build to be made up, or None."""
+    if step.work is not None and step.work in farm.builds:
+        build = farm.builds[step.work]
+        if build.state is not BuildState.QUEUED or build.id in taken_builds:
+            return None
+        return (
+            build.id
+            if all(_allowed(farm, shop, spec, i.job_id, build.operation) for i in build.items)
+            else None
+        )
+    items = step.items if step.work is None else ((step.work, 0),)
+    fitting: list[tuple[Job, int]] = []
+    for job_id, parts in items:
+        job = farm.jobs.get(job_id)
+        if job is None or not _allowed(farm, shop, spec, job_id, PRINT):
+            continue
+        missing = job.missing - taken.get(job_id, 0)
+        # A plate always makes all its parts; of powder parts no more than are missing go in.
+        share = job.parts_per_plate if step.work is not None else min(parts, missing)
+        if missing > 0 and share > 0:
+            fitting.append((job, share))
+    return _made_up(spec, fitting) if fitting else None
+
+
+def _allowed(farm: Farm, shop: Shop, spec: MachineSpec, job_id: str, operation: str) -> bool:
+    job = farm.jobs.get(job_id)
+    if job is None or job.state is JobState.HELD or job.state is JobState.CANCELLED:
+        return False
+    if operation == PRINT and job.state is not JobState.OPEN:
+        return False
+    return fitness(demand_of(farm, job, operation), spec, shop) is None
+
+
+def _made_up(spec: MachineSpec, share: list[tuple[Job, int]]) -> NewBuild:
+    items = tuple((job.id, parts) for job, parts in share)
+    first = share[0][0]
+    if spec.chamber is None:
+        return NewBuild(
+            PRINT, items, first.duration_s, first.material, first.nozzle_mm, first.file_sha256, first.mass_g
+        )
+    volume = sum(job.shape.volume_mm3 * parts for job, parts in share if job.shape)
+    height = max(job.shape.height_mm for job, _ in share if job.shape)
+    chamber = spec.chamber
+    duration_s = chamber.setup_s + chamber.s_per_mm3 * volume + chamber.s_per_mm * height
+    mass_g = sum(job.mass_g * parts for job, parts in share)
+    return NewBuild(PRINT, items, duration_s, spec.material, None, None, mass_g)

@@ -1,0 +1,108 @@
+"""The ledger: the one writer of the farm's state.
+
+`record` applies facts to the state in memory at once, or refuses them and changes nothing. They
+are then written by one writer thread, everything that came meanwhile in one transaction (group
+commit). Whoever needs a fact to be durable before going on awaits what `record` returned. Readers
+see facts as soon as they are recorded. When the store fails the ledger raises, and with it the
+daemon ends: a farm whose record is not written does not run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Protocol
+
+from farmd.driver.clock import offload
+from farmd.model.apply import apply
+from farmd.model.facts import Fact
+from farmd.model.farm import Entity, Farm
+from farmd.store import Entry
+
+RECENT = 2000
+"""How many of the newest records are kept in memory for followers of the event stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A fact with its number in the journal."""
+
+    seq: int
+    fact: Fact
+
+
+Listener = Callable[[tuple[Record, ...]], None]
+
+
+class Writes(Protocol):
+    """What the ledger needs of a store."""
+
+    def commit(self, entries: list[Entry]) -> None: ...
+
+
+class Ledger:
+    """Holds the farm's open state and is alone in changing it."""
+
+    def __init__(self, store: Writes, farm: Farm, writer: Executor) -> None:
+        self.farm = farm
+        self.recent: deque[Record] = deque(maxlen=RECENT)
+        self._store = store
+        self._writer = writer
+        self._listeners: list[Listener] = []
+        self._pending: list[tuple[Entry, asyncio.Future[None]]] = []
+        self._wake = asyncio.Event()
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Call `listener` with each batch of records right after it was applied; returns the way out."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def record(self, *facts: Fact) -> Awaitable[None]:
+        """Apply facts as one: all or none. Raises `Refused`.
+
+        Returns an awaitable that is done when they are on disk.
+        """
+        changed: list[Entity] = []
+        trial = self.farm if len(facts) == 1 else self.farm.copy()
+        for fact in facts:
+            step = apply(trial, fact)
+            if trial is not self.farm:
+                trial.merge(step)
+            changed += step
+        self.farm.merge(changed)
+        first = self.farm.revision + 1
+        self.farm.revision += len(facts)
+        records = tuple(Record(first + i, fact) for i, fact in enumerate(facts))
+        self.recent.extend(records)
+        durable = asyncio.get_running_loop().create_future()
+        self._pending.append((Entry(tuple(facts), tuple(changed)), durable))
+        self._wake.set()
+        for listener in tuple(self._listeners):
+            listener(records)
+        return durable
+
+    async def run(self) -> None:
+        """Write what is recorded, for ever. Raises what the store raises."""
+        while True:
+            await self._wake.wait()
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Write everything recorded so far."""
+        self._wake.clear()
+        batch, self._pending = self._pending, []
+        if not batch:
+            return
+        entries = [entry for entry, _ in batch]
+        try:
+            await offload(lambda: self._store.commit(entries), self._writer)
+        except BaseException as error:
+            for _, durable in batch:
+                durable.cancel(f"not written: {error}")
+            raise
+        for _, durable in batch:
+            if not durable.done():
+                durable.set_result(None)

@@ -1,0 +1,274 @@
+"""Which machine may make what: one rule a function, asked in a fixed order, first failure told.
+
+Pure. `fitness` are the rules that only the shop's people or configuration can change; `readiness`
+those that change by the hour. Submission, dispatch and `farmctl why` ask the same rules, so they
+cannot disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from farmd.daemon.shop import Shop, satisfies
+from farmd.gcode import SlicedFile, check_safety
+from farmd.model.codec import decode
+from farmd.model.farm import Farm
+from farmd.model.lifecycle import JobState, MachineState, RunState
+from farmd.model.machine import Machine, MachineSpec
+from farmd.model.work import PRINT, Build, FileRecord, Job
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """The rule that fails, why, and what would free it."""
+
+    rule: str
+    what: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What a machine is asked to make: one operation for one job, or a build that is queued already."""
+
+    job: Job
+    operation: str
+    file: FileRecord | None
+
+
+def demand_of(farm: Farm, job: Job, operation: str = PRINT) -> Demand:
+    return Demand(job, operation, farm.files.get(job.file_sha256))
+
+
+# --- fitness: can this machine ever make it -------------------------------------------------
+
+
+def fitness(demand: Demand, spec: MachineSpec, shop: Shop) -> Obstacle | None:
+    """The first rule by which this machine can never make it, as configured; None when it can."""
+    return next((found for rule in _FITNESS if (found := rule(demand, spec, shop))), None)
+
+
+def _operation(demand: Demand, spec: MachineSpec, shop: Shop) -> Obstacle | None:
+    if demand.operation in spec.operations:
+        return None
+    does = ", ".join(spec.operations)
+    return Obstacle("operation", f"it does {does}, not {demand.operation}", "use another machine")
+
+
+def _group(demand: Demand, spec: MachineSpec, shop: Shop) -> Obstacle | None:
+    if demand.operation != PRINT or demand.job.group in (None, spec.group, spec.name):
+        return None
+    return Obstacle(
+        "group", f"the job asks for {demand.job.group}", "submit without --group, or with another"
+    )
+
+
+def _process(demand: Demand, spec: MachineSpec, shop: Shop) -> Obstacle | None:
+    if demand.operation != PRINT or demand.job.process == spec.process:
+        return None
+    return Obstacle(
+        "process", f"it is {spec.process}, the job needs {demand.job.process}", "use another machine"
+    )
+
+
+def _file_kind(demand: Demand, spec: MachineSpec, shop: Shop) -> Obstacle | None:
+    kinds = shop.capabilities[spec.name].file_kinds
+    if demand.operation != PRINT or spec.chamber or not kinds:
+        return None
+    name = demand.job.file_name.lower()
+    if any(name.endswith("." + kind) for kind in kinds):
+        return None
+    return Obstacle("file-kind", f"it takes {', '.join(kinds)}", "export the file in one of these kinds")
+
+
+def _chamber(demand: Demand, spec: MachineSpec, shop: Shop) -> Obstacle | None:
+    shape, chamber = demand.job.shape, spec.chamber
+    if demand.operation != PRINT or shape is None or chamber is None:
+        return None
+    if shape.height_mm > chamber.height_mm:
+        return _too_large(f"height {shape.height_mm:g} mm, chamber {chamber.height_mm:g} mm")
+    if shape.size_mm and sorted(shape.size_mm) > sorted(chamber.size_mm):
+        return _too_large(f"{_by(shape.size_mm)} mm, chamber {_by(chamber.size_mm)} mm")
+    if shape.area_mm2 > chamber.area_mm2:
+        return _too_large(f"area {shape.area_mm2:g} mm2, chamber {chamber.area_mm2:g} mm2")
+    if shape.precision > chamber.precision:
+        return Obstacle("precision", "the machine is not precise enough", "use a more precise machine")
+    return None
+
+
+def _chamber_material(demand: Demand, spec: MachineSpec, shop: Shop) -> Obstacle | None:
+    if demand.operation != PRINT or spec.chamber is None or satisfies(spec.material, demand.job.material):
+        return None
+    return Obstacle(
+        "material", f"its powder is {spec.material}", "submit with a --material that a chamber has"
+    )
+
+
+def _safety(demand: Demand, spec: MachineSpec, shop: Shop) -> Obstacle | None:
+    if demand.operation != PRINT or demand.file is None or demand.file.kind == "mesh":
+        return None
+    limits = shop.limits(spec, demand.job.material or spec.material)
+    violations = check_safety(_sliced(demand.file.sha256, demand.file), limits)
+    if not violations:
+        return None
+    first = violations[0]
+    return Obstacle(first.code, first.what, first.remedy)
+
+
+_sliced_files: dict[str, SlicedFile] = {}
+
+
+def _sliced(sha256: str, file: FileRecord) -> SlicedFile:
+    """The file's summary as `farmd.gcode` made it; decoded once a file."""
+    if (known := _sliced_files.get(sha256)) is None:
+        if len(_sliced_files) > 512:
+            _sliced_files.clear()
+        known = _sliced_files[sha256] = decode(SlicedFile, file.summary)
+    return known
+
+
+def _too_large(what: str) -> Obstacle:
+    return Obstacle("too-large", what, "use a larger machine or a smaller design")
+
+
+def _by(size_mm: tuple[float, float]) -> str:
+    return f"{size_mm[0]:g} x {size_mm[1]:g}"
+
+
+_FITNESS: tuple[Callable[[Demand, MachineSpec, Shop], Obstacle | None], ...] = (
+    _operation,
+    _group,
+    _process,
+    _file_kind,
+    _chamber,
+    _chamber_material,
+    _safety,
+)
+
+
+# --- readiness: can this machine be started now ---------------------------------------------
+
+
+def readiness(machine: Machine, farm: Farm) -> Obstacle | None:
+    """The first rule by which nothing can be started on this machine now; None when it is ready."""
+    return next((found for rule in _READINESS if (found := rule(machine, farm))), None)
+
+
+def _link(machine: Machine, farm: Farm) -> Obstacle | None:
+    if machine.state is not MachineState.OFFLINE:
+        return None
+    return Obstacle("offline", "there is no link to it", "switch it on, look at its cable and port")
+
+
+def _fault(machine: Machine, farm: Farm) -> Obstacle | None:
+    if machine.state is not MachineState.FAULT:
+        return None
+    fault = machine.fault
+    return Obstacle(
+        "fault", fault.what if fault else "fault", fault.remedy if fault else "look at the machine"
+    )
+
+
+def _held(machine: Machine, farm: Farm) -> Obstacle | None:
+    if machine.held is None:
+        return None
+    return Obstacle("held", f"a person holds it: {machine.held}", f"`farmctl release {machine.name}`")
+
+
+def _foreign(machine: Machine, farm: Farm) -> Obstacle | None:
+    if machine.state is not MachineState.FOREIGN:
+        return None
+    return Obstacle(
+        "foreign-run", f"it runs {machine.foreign}, started elsewhere", "wait for its end, clear it"
+    )
+
+
+def _uncertain(machine: Machine, farm: Farm) -> Obstacle | None:
+    run = farm.runs.get(machine.run_id or "")
+    if run is None or run.state is not RunState.UNCERTAIN:
+        return None
+    return Obstacle(
+        "uncertain",
+        f"nobody can tell whether {run.id} started",
+        f"look, then `farmctl resolve {run.id} printing|not-started|failed`",
+    )
+
+
+def _busy(machine: Machine, farm: Farm) -> Obstacle | None:
+    if machine.run_id is None:
+        return None
+    return Obstacle("busy", f"it makes {machine.run_id}", "wait for its end")
+
+
+def _occupied(machine: Machine, farm: Farm) -> Obstacle | None:
+    if machine.uncleared_run_id is None and machine.permit is not None:
+        return None
+    what = (
+        f"{machine.uncleared_run_id} lies on it"
+        if machine.uncleared_run_id
+        else "nobody has said it is clear"
+    )
+    return Obstacle("not-clear", what, f"clear it, then `farmctl clear {machine.name}`")
+
+
+_READINESS: tuple[Callable[[Machine, Farm], Obstacle | None], ...] = (
+    _link,
+    _fault,
+    _held,
+    _foreign,
+    _uncertain,
+    _busy,
+    _occupied,
+)
+
+
+# --- setup and demand -----------------------------------------------------------------------
+
+
+class NeedsSetup(Protocol):
+    """A job or a build, by what a machine must be prepared with for it."""
+
+    @property
+    def material(self) -> str | None: ...
+    @property
+    def nozzle_mm(self) -> float | None: ...
+
+
+def wrong_setup(machine: Machine, spec: MachineSpec, build: NeedsSetup) -> Obstacle | None:
+    """Whether the machine must be prepared differently before it can make this."""
+    if spec.is_station or spec.chamber:
+        return None
+    wanted, nozzle_mm = build.material, build.nozzle_mm
+    if not satisfies(machine.material, wanted):
+        what = f"loaded with {machine.material or 'nothing'}, needs {wanted}"
+        return Obstacle("wrong-material", what, f"`farmctl load {machine.name} {wanted!r}`")
+    if nozzle_mm is not None and machine.nozzle_mm not in (None, nozzle_mm):
+        what = f"nozzle {machine.nozzle_mm:g} mm, needs {nozzle_mm:g} mm"
+        remedy = f"`farmctl load {machine.name} {machine.material or wanted!r} --nozzle {nozzle_mm:g}`"
+        return Obstacle("wrong-nozzle", what, remedy)
+    return None
+
+
+def wants_work(job: Job) -> Obstacle | None:
+    """Why nothing is planned for a job, by its own state."""
+    if job.state is JobState.HELD:
+        return Obstacle("job-held", "a person holds the job", f"`farmctl release {job.id}`")
+    if job.state is not JobState.OPEN:
+        return Obstacle("job-closed", f"the job is {job.state.value}", "submit a new one")
+    if job.missing == 0:
+        return Obstacle(
+            "in-work", f"all missing parts are in work ({job.in_work})", "wait for their clearing"
+        )
+    return None
+
+
+def can_make(demand: Demand, shop: Shop) -> Iterator[MachineSpec]:
+    """The machines that can ever make it."""
+    return (spec for spec in shop.specs.values() if fitness(demand, spec, shop) is None)
+
+
+def builds_of(farm: Farm, job_id: str) -> list[Build]:
+    """The open builds with parts of a job."""
+    return [build for build in farm.builds.values() if any(item.job_id == job_id for item in build.items)]

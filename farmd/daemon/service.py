@@ -1,0 +1,35 @@
+"""Everything a face of the daemon may use, in one frozen bundle: the API and the live view get this."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from farmd.daemon.attendant import Attendant
+from farmd.daemon.desk import Desk
+from farmd.daemon.floor import Floor
+from farmd.daemon.ledger import Ledger
+from farmd.daemon.planning import Planning
+from farmd.daemon.shop import Shop
+from farmd.model.farm import Farm
+from farmd.store import Store, Vault
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Read `farm` and `planning.schedule`; change things only through `desk` and `floor`."""
+
+    shop: Shop
+    ledger: Ledger
+    desk: Desk
+    floor: Floor
+    planning: Planning
+    attendants: Mapping[str, Attendant]
+    store: Store
+    vault: Vault
+    boot_id: str
+    started_at: float
+
+    @property
+    def farm(self) -> Farm:
+        return self.ledger.farm

@@ -1,0 +1,79 @@
+"""The shop as configured, in the daemon's terms: machines, materials, people and times of work.
+
+Frozen for the life of the daemon. Knows no state of any machine or job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from farmd.driver import Capabilities
+from farmd.gcode import Limits
+from farmd.model.machine import MachineSpec
+
+Windows = Callable[[float, float], Mapping[str, list[tuple[float, float]]]]
+"""From and until (UTC seconds) to each shift's working times between them, by the shift's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class MaterialSpec:
+    """A material and the temperatures it may see. `name` is a family ("PLA") or one of it ("PLA black")."""
+
+    name: str
+    process: str = "MEX"
+    max_nozzle_c: float | None = None
+    max_bed_c: float | None = None
+    density_g_cm3: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shop:
+    """Everything the daemon needs of the configuration, besides links and storage."""
+
+    name: str
+    specs: Mapping[str, MachineSpec]
+    capabilities: Mapping[str, Capabilities]
+    materials: Mapping[str, MaterialSpec] = field(default_factory=dict)
+    people: Mapping[str, int | None] = field(default_factory=dict)
+    """People by shift; no shifts at all means work at any time."""
+    windows: Windows = lambda start, end: {}
+    clear_s: float = 300.0
+    changeover_s: float = 900.0
+    changeovers: tuple[tuple[str, str, float], ...] = ()
+    """From one material to another, in seconds of a person's work."""
+    horizon_s: float = 72 * 3600.0
+    operator_price: float = 0.0
+    out_of_sight_s: float = 900.0
+    """How long a machine without a history may be unseen before its unspent permit is void."""
+    parts_per_year: int = 1_000_000
+
+    def material(self, name: str | None) -> MaterialSpec | None:
+        """The material of that name, else its family's."""
+        if name is None:
+            return None
+        return self.materials.get(name) or self.materials.get(family(name))
+
+    def limits(self, spec: MachineSpec, material: str | None) -> Limits:
+        """What a file may ask of this machine with this material."""
+        known = self.material(material)
+        return Limits(
+            volume_mm=spec.volume_mm,
+            max_nozzle_c=spec.max_nozzle_c,
+            max_bed_c=spec.max_bed_c,
+            max_chamber_c=spec.max_chamber_c,
+            material_max_nozzle_c=known.max_nozzle_c if known else None,
+            material_max_bed_c=known.max_bed_c if known else None,
+        )
+
+
+def family(material: str) -> str:
+    """ "PLA black" is of the family "PLA"."""
+    return material.split(maxsplit=1)[0] if material.strip() else material
+
+
+def satisfies(loaded: str | None, wanted: str | None) -> bool:
+    """Whether a machine with `loaded` may make what wants `wanted`: the same, any of the family, or anything."""
+    if wanted is None:
+        return True
+    return loaded is not None and wanted in (loaded, family(loaded))

@@ -1,0 +1,105 @@
+"""What people should do next: a pure function of state, plan and time.
+
+For every machine that a person must touch before it can go on, what to do there and by which
+command to tell farmd, in order: doubts, faults, then clearing and loading as the plan needs it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from farmd.daemon.dispatch import NewBuild, still_wanted
+from farmd.daemon.rules import wrong_setup
+from farmd.daemon.schedule import Schedule, Step
+from farmd.daemon.shop import Shop
+from farmd.model.farm import Farm
+from farmd.model.lifecycle import MachineState, RunState
+from farmd.model.machine import Machine, MachineSpec
+from farmd.model.work import Build
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One thing for a person to do at a machine. `at` is when it is due, UTC; `command` tells farmd."""
+
+    machine: str
+    kind: str
+    """`resolve`, `fault`, `clear`, `load` or `link`, most urgent first."""
+    what: str
+    command: str
+    at: float
+    run_id: str | None = None
+    material: str | None = None
+    nozzle_mm: float | None = None
+
+
+_URGENCY = {"resolve": 0, "fault": 1, "clear": 2, "load": 2, "link": 3}
+
+
+def walk_list(farm: Farm, schedule: Schedule, shop: Shop, now_s: float) -> list[Task]:
+    """What people should do next, in order: doubts, faults, then clearing and loading by the plan's times."""
+    tasks = [
+        task
+        for name, machine in farm.machines.items()
+        if name in shop.specs
+        for task in _tasks(farm, schedule, shop, machine, shop.specs[name], now_s)
+    ]
+    return sorted(tasks, key=lambda task: (_URGENCY[task.kind], task.at, task.machine))
+
+
+def _tasks(
+    farm: Farm, schedule: Schedule, shop: Shop, machine: Machine, spec: MachineSpec, now_s: float
+) -> list[Task]:
+    name = machine.name
+    run = farm.runs.get(machine.run_id or "")
+    if run is not None and run.state is RunState.UNCERTAIN:
+        what = f"look whether it is printing {run.id}"
+        command = f"farmctl resolve {run.id} printing|not-started|failed"
+        return [Task(name, "resolve", what, command, machine.since, run_id=run.id)]
+    if machine.state is MachineState.FAULT and machine.fault is not None:
+        what = f"{machine.fault.what}: {machine.fault.remedy}"
+        return [Task(name, "fault", what, f"farmctl release {name}", machine.since)]
+    if machine.state is MachineState.OFFLINE:
+        return [
+            Task(name, "link", "no link: look at power, cable and port", f"farmctl machine {name}", now_s)
+        ]
+    if machine.run_id or machine.held or machine.state is MachineState.FOREIGN:
+        return []
+    step, wanted = _next_wanted(farm, schedule, shop, machine, spec)
+    tasks = []
+    if machine.permit is None:
+        tasks.append(_clear(machine, step, now_s))
+    if step is not None and wanted is not None:
+        tasks += _load(machine, spec, step, wanted)
+    return tasks
+
+
+def _clear(machine: Machine, step: Step | None, now_s: float) -> Task:
+    at = max(machine.ready_at, machine.since)
+    if step is not None and step.operator_at is not None and machine.uncleared_run_id is None:
+        at = max(at, step.operator_at)
+    run_id = machine.uncleared_run_id
+    what = f"take {run_id} off" if run_id else "see that it is clear"
+    return Task(machine.name, "clear", what, f"farmctl clear {machine.name}", at, run_id=run_id)
+
+
+def _load(machine: Machine, spec: MachineSpec, step: Step, wanted: NewBuild | Build) -> list[Task]:
+    obstacle = wrong_setup(machine, spec, wanted)
+    if obstacle is None:
+        return []
+    material = wanted.material or machine.material
+    nozzle_mm = None if wanted.nozzle_mm == machine.nozzle_mm else wanted.nozzle_mm
+    what = f"load {material}" + (f", nozzle {nozzle_mm:g} mm" if nozzle_mm else "")
+    at = step.start_at if step.operator_at is None else step.operator_at
+    command = obstacle.remedy.strip("`")
+    return [Task(machine.name, "load", what, command, at, material=material, nozzle_mm=nozzle_mm)]
+
+
+def _next_wanted(
+    farm: Farm, schedule: Schedule, shop: Shop, machine: Machine, spec: MachineSpec
+) -> tuple[Step | None, NewBuild | Build | None]:
+    for step in schedule.steps.get(machine.name, ()):
+        found = still_wanted(farm, shop, spec, step, {}, set())
+        if found is not None:
+            return step, farm.builds[found] if isinstance(found, str) else found
+    return None, None
