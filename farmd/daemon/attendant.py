@@ -273,6 +273,17 @@ class Attendant:
         if run is not None and run.state is RunState.SENT:
             self._doubt(run_id, f"no evidence of a start within {EVIDENCE_S:.0f} s")
 
+    async def stop(self) -> None:
+        """Cancel the run safely, from within the daemon: what goes wrong is told, not raised."""
+        try:
+            await self.driver.stop()
+        except FarmdError as error:
+            self._log.warning("not stopped", code=error.code.name, what=error.what)
+            self.live.attention[error.code.name] = f"{error.what}; {error.remedy}"
+        except Exception as error:  # noqa: BLE001 - the boundary: a driver's bug is its machine's fault alone
+            self._log.error("driver failed while stopping", exc_info=error)
+            self.fault(Fault(DRIVER_BUG.name, f"{type(error).__name__}: {error}", DRIVER_BUG.remedy))
+
     def estop(self) -> FarmdError | None:
         """Emergency stop, at once; the error when it could not be sent. Never raises."""
         try:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Protocol
@@ -40,7 +40,7 @@ Listener = Callable[[tuple[Record, ...]], None]
 class Writes(Protocol):
     """What the ledger needs of a store."""
 
-    def commit(self, entries: list[Entry]) -> None: ...
+    def commit(self, entries: Sequence[Entry]) -> int: ...
 
 
 class Ledger:

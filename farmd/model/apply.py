@@ -54,6 +54,14 @@ BAD_COUNT = ErrorCode(
 RUN_OPEN = ErrorCode(
     "run-open", "a run is still open on this machine", "stop it or wait for its end, then try again"
 )
+MACHINE_KNOWN = ErrorCode(
+    "machine-known", "there is a machine of this name already", "give the new machine another name"
+)
+BAD_ROUTE = ErrorCode(
+    "bad-route",
+    "the operation does not fit the route of the parts",
+    "a route begins with print; see the job's own with `farmctl job ID`",
+)
 
 
 def apply(farm: Farm, fact: f.Fact) -> tuple[Entity, ...]:
@@ -104,7 +112,9 @@ def _number(entity_id: str) -> int:
 def _daemon_started(farm: Farm, fact: f.DaemonStarted) -> Iterable[Entity]:
     if fact.fence <= farm.counters.get("fence", 0):
         raise Refused(STALE_FENCE, f"fence {fact.fence} is not above {farm.counters.get('fence', 0)}")
-    return [Counter("fence", fact.fence)]
+    linked = [m for m in farm.machines.values() if m.state is not MachineState.OFFLINE]
+    unseen = [_turn(machine, "lose", fact.last_seen_at or fact.at) for machine in linked]
+    return [Counter("fence", fact.fence), *unseen]
 
 
 def _daemon_stopped(farm: Farm, fact: f.DaemonStopped) -> Iterable[Entity]:
@@ -120,6 +130,10 @@ def _job_submitted(farm: Farm, fact: f.JobSubmitted) -> Iterable[Entity]:
         raise Refused(BAD_COUNT, "this job id is taken", where=fact.job.id)
     if fact.job.quantity < 1 or fact.job.parts_per_plate < 1:
         raise Refused(BAD_COUNT, "quantity and parts per plate are at least 1", where=fact.job.id)
+    if fact.job.route[:1] != (PRINT,):
+        raise Refused(BAD_ROUTE, where=fact.job.id)
+    if fact.job.state is not JobState.OPEN or fact.job.in_work or fact.job.open_builds or fact.job.made:
+        raise Refused(BAD_COUNT, "a new job is open and nothing of it is made", where=fact.job.id)
     return [fact.job, Counter("job", max(farm.counters.get("job", 0), _number(fact.job.id)))]
 
 
@@ -182,6 +196,13 @@ def _build_queued(farm: Farm, fact: f.BuildQueued) -> Iterable[Entity]:
         follows=fact.follows,
     )
     jobs = [find_job(farm, item.job_id) for item in items]
+    if (fact.operation == PRINT) is (fact.follows is not None):
+        raise Refused(BAD_ROUTE, "printing follows no build, everything else does", where=build.id)
+    for job, item in zip(jobs, items, strict=True):
+        if fact.operation not in job.route:
+            raise Refused(BAD_ROUTE, f"{fact.operation} is no step of {', '.join(job.route)}", where=job.id)
+        if fact.follows and item.parts > (waiting := _waiting(farm, job)):
+            raise Refused(BAD_COUNT, f"{item.parts} parts, {waiting} wait for an operation", where=job.id)
     # The parts of a build that follows another have been in work all along.
     new = 0 if fact.follows else 1
     jobs = [
@@ -189,6 +210,12 @@ def _build_queued(farm: Farm, fact: f.BuildQueued) -> Iterable[Entity]:
         for job, item in zip(jobs, items, strict=True)
     ]
     return [*jobs, build, Counter("build", max(farm.counters.get("build", 0), _number(build.id)))]
+
+
+def _waiting(farm: Farm, job: Job) -> int:
+    """Parts of a job between two operations: cleared from one, in no build of the next."""
+    builds = (b for b in farm.builds.values() if b.state is not BuildState.FAILED)
+    return job.in_work - sum(item.parts for b in builds for item in b.items if item.job_id == job.id)
 
 
 def _build_withdrawn(farm: Farm, fact: f.BuildWithdrawn) -> Iterable[Entity]:
@@ -244,7 +271,9 @@ def _run_started(farm: Farm, fact: f.RunStarted) -> Iterable[Entity]:
         evidence=run.evidence or fact.evidence,
         reason="",
     )
-    return [run, _turn(machine, "see-busy", fact.at)]
+    # Without a link it was a person who said so; what the machine does is told by its link alone.
+    offline = machine.state is MachineState.OFFLINE
+    return [run] if offline else [run, _turn(machine, "see-busy", fact.at)]
 
 
 def _run_paused(farm: Farm, fact: f.RunPaused) -> Iterable[Entity]:
@@ -308,6 +337,8 @@ def _after_run(job: Job, build: Build, parts: int) -> Job:
 
 
 def _machine_added(farm: Farm, fact: f.MachineAdded) -> Iterable[Entity]:
+    if fact.machine in farm.machines:
+        raise Refused(MACHINE_KNOWN, where=fact.machine)
     return [Machine(fact.machine, since=fact.at, material=fact.material, nozzle_mm=fact.nozzle_mm)]
 
 
@@ -322,8 +353,10 @@ def _machine_connected(farm: Farm, fact: f.MachineConnected) -> Iterable[Entity]
     machine = find_machine(farm, fact.machine)
     event = "fault" if fact.seen == "fault" else f"see-{fact.seen}"
     fault = machine.fault if fact.seen == "fault" else None
-    foreign = machine.foreign if fact.seen == "foreign" else None
-    return [_turn(machine, event, fact.at, fault=fault, foreign=foreign)]
+    if fact.seen == "foreign":
+        # Whatever was clear is not any more.
+        return [_turn(machine, event, fact.at, fault=None, foreign=machine.foreign or "unnamed", permit=None)]
+    return [_turn(machine, event, fact.at, fault=fault, foreign=None)]
 
 
 def _machine_lost(farm: Farm, fact: f.MachineLost) -> Iterable[Entity]:

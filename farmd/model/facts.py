@@ -26,11 +26,15 @@ class Fact:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DaemonStarted(Fact):
-    """A daemon took the farm. `fence` is higher than any before it; every start carries it."""
+    """A daemon took the farm. `fence` is higher than any before it; every start carries it.
+
+    No machine has a link yet; those that had one have been out of sight since `last_seen_at`.
+    """
 
     boot_id: str
     version: str
     fence: int
+    last_seen_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
