@@ -1,0 +1,289 @@
+"""The tables of the configuration file, as frozen pydantic models. Every setting is declared here.
+
+A field's docstring is its meaning. What one value can be is said here; what several tables must
+agree on is in `checks`. Knows no file, no environment and no driver.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict
+
+from farmd.model.machine import ChamberSpec, MachineSpec
+from farmd.model.work import PRINT
+
+Process = Literal["BJT", "DED", "MEX", "MJT", "PBF", "SHL", "VPP"]
+"""The seven process categories of ISO/ASTM 52900."""
+Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+WEEKDAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+_MACHINE_NAME = re.compile(r"(?!(?:J|R|B|P)-)[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_TIME_OF_DAY = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])|24:00")
+_LISTEN = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:\[\]/]+):(?P<port>[0-9]{1,5})")
+
+
+def _machine_name(name: str) -> str:
+    if not _MACHINE_NAME.fullmatch(name):
+        raise ValueError(
+            "letters, digits, '.', '_' and '-' only, beginning with a letter or digit, at most 63,"
+            " and not like an id ('J-', 'R-', 'B-', 'P-')"
+        )
+    return name
+
+
+def _timezone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ValueError, OSError, LookupError) as error:
+        raise ValueError('not a time zone of the IANA database, such as "Europe/Berlin"') from error
+    return name
+
+
+def _time_of_day(text: str) -> str:
+    if not _TIME_OF_DAY.fullmatch(text):
+        raise ValueError('a time of day is "HH:MM", from "00:00" to "24:00"')
+    return text
+
+
+def _listen(text: str) -> str:
+    match = _LISTEN.fullmatch(text)
+    if match is None or int(match["port"]) > 65535:
+        raise ValueError('an address is "HOST:PORT" with a port from 0 to 65535, such as "127.0.0.1:8420"')
+    return text
+
+
+def _database_url(url: str) -> str:
+    if not url.startswith(("sqlite:///", "postgresql+psycopg://")):
+        raise ValueError('begins with "sqlite:///" or "postgresql+psycopg://"')
+    return url
+
+
+Name = Annotated[str, Field(min_length=1)]
+Millimetres = Annotated[float, Field(gt=0)]
+Amount = Annotated[float, Field(ge=0)]
+TimeOfDay = Annotated[str, AfterValidator(_time_of_day)]
+# TOML has arrays and no tuples, text and no paths; everything else is taken strictly.
+Names = Annotated[tuple[Name, ...], Strict(False)]
+FilePath = Annotated[Path, Strict(False)]
+Volume = Annotated[tuple[Millimetres, Millimetres, Millimetres], Strict(False)]
+Area = Annotated[tuple[Millimetres, Millimetres], Strict(False)]
+
+
+class Table(BaseModel):
+    """A table of the file. An unknown key is an error."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class FarmTable(Table):
+    name: Name
+    """What the farm is called in pages, metrics and messages."""
+    timezone: Annotated[str, AfterValidator(_timezone)] = "UTC"
+    """The zone in which the shifts' times are meant."""
+    data_dir: FilePath = Path("/var/lib/farmd")
+    """Where database, vault, token and drivers' memories live; relative to this file's folder."""
+    out_of_sight_s: Amount = 900.0
+    """How long a machine without a history of its own may be unseen before its permit is void."""
+
+
+class ApiTable(Table):
+    listen: Annotated[str, AfterValidator(_listen)] = "127.0.0.1:8420"
+    """Where the API and the pages are served; port 0 takes a free one."""
+    token_file: FilePath = Path()
+    """Where the first token is kept; `token` in data_dir when not given."""
+    max_upload_mb: Annotated[int, Field(gt=0, strict=False)] = 512
+    """The largest file that can be submitted."""
+
+    @property
+    def host(self) -> str:
+        return self.listen.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        return int(self.listen.rpartition(":")[2])
+
+
+class DatabaseTable(Table):
+    url: Annotated[str, AfterValidator(_database_url)] = ""
+    """SQLite or PostgreSQL; `farmd.sqlite` in data_dir when not given."""
+
+
+class ShiftTable(Table):
+    name: Name
+    """The crew's name in plans."""
+    days: Annotated[tuple[Weekday, ...], Strict(False), Field(min_length=1)] = WEEKDAYS
+    """The days on which the shift begins."""
+    begins: TimeOfDay = Field(alias="from")
+    """When it begins, in the farm's time zone."""
+    ends: TimeOfDay = Field(alias="to")
+    """When it ends; at or before `from`, it ends on the next day."""
+    people: Annotated[int, Field(ge=0)] | None = None
+    """How many machines can be prepared at once; no limit when not given."""
+
+
+class ChamberTable(Table):
+    size_mm: Area
+    """Width and depth of the build plate."""
+    height_mm: Millimetres
+    """The highest part that fits."""
+    setup_s: Amount
+    """What a load takes however small it is: heating, levelling."""
+    s_per_mm3: Amount
+    """Exposure, for each cubic millimetre of part."""
+    s_per_mm: Amount
+    """Recoating, for each millimetre of the highest part."""
+    cooldown_s: Amount = 0.0
+    """From the end of a load until the chamber may be opened."""
+    precision: Amount = 1.0
+    """Parts that ask for more precision than this are not put in."""
+    packing: Annotated[float, Field(gt=0, le=1)] = 0.85
+    """The share of the plate's area that a load may fill."""
+
+    def spec(self) -> ChamberSpec:
+        return ChamberSpec(**{name: getattr(self, name) for name in type(self).model_fields})
+
+
+class MachineTable(Table):
+    name: Annotated[str, AfterValidator(_machine_name)]
+    """Unique, short, never like an id."""
+    count: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """That many machines like this, named `NAME-01`, `NAME-02` … ."""
+    driver: Name
+    """An entry point of the group `farmd.drivers`; `farmd doctor` lists them."""
+    group: Name = "default"
+    """Machines that run the same sliced files equally well."""
+    process: Literal[Process, "station"]
+    """The process category of ISO/ASTM 52900, or "station" for finishing work."""
+    volume_mm: Volume | None = None
+    """Width, depth and height that can be printed; not for stations."""
+    nozzle_mm: Millimetres | None = None
+    """The nozzle that is in it when first known."""
+    material: Name | None = None
+    """What is loaded when first known; `farmctl load` changes it."""
+    cost_per_hour: Amount = 0.0
+    """Of running it, in the shop's currency."""
+    max_nozzle_c: Amount = 260.0
+    """Files that heat the nozzle further are refused."""
+    max_bed_c: Amount = 110.0
+    """Files that heat the bed further are refused."""
+    max_chamber_c: Amount = 60.0
+    """Files that heat the chamber further are refused."""
+    operations: Names = (PRINT,)
+    """The steps of routes that it performs."""
+    operation_minutes: Annotated[float, Field(gt=0)] | None = None
+    """Stations: how long one operation takes, loading excluded."""
+    permit_from_machine: bool = False
+    """It ejects its parts and senses a clear bed, so it gives permits itself."""
+    chamber: ChamberTable | None = None
+    """Powder-bed machines: what fits and how long a load takes."""
+    link: dict[str, Any] = {}
+    """Settings of the driver, as the driver's page describes them."""
+
+    def each(self) -> tuple[Self, ...]:
+        """The machines that this table stands for, one table each."""
+        if self.count is None:
+            return (self,)
+        return tuple(self.model_copy(update={"name": n, "count": None}) for n in counted_names(self.name, self.count))
+
+    def spec(self) -> MachineSpec:
+        return MachineSpec(
+            name=self.name,
+            driver=self.driver,
+            group=self.group,
+            process=self.process,
+            volume_mm=self.volume_mm or (0.0, 0.0, 0.0),
+            nozzle_mm=self.nozzle_mm,
+            material=self.material,
+            cost_per_hour=self.cost_per_hour,
+            max_nozzle_c=self.max_nozzle_c,
+            max_bed_c=self.max_bed_c,
+            max_chamber_c=self.max_chamber_c,
+            chamber=self.chamber.spec() if self.chamber else None,
+            operations=self.operations,
+            operation_s=(self.operation_minutes or 0.0) * 60,
+            permit_from_machine=self.permit_from_machine,
+            link=dict(self.link),
+        )
+
+
+def counted_names(name: str, count: int) -> tuple[str, ...]:
+    """`mk4` and 2 to `mk4-01`, `mk4-02`."""
+    return tuple(f"{name}-{number:02}" for number in range(1, count + 1))
+
+
+class MaterialTable(Table):
+    name: Name
+    """A family ("PLA") or one of it ("PLA black")."""
+    process: Process = "MEX"
+    """The process category it is made for."""
+    max_nozzle_c: Amount | None = None
+    """Files for this material that heat the nozzle further are refused."""
+    max_bed_c: Amount | None = None
+    """Files for this material that heat the bed further are refused."""
+    density_g_cm3: Annotated[float, Field(gt=0)] | None = None
+    """From the volume of a part to its mass."""
+    price_per_kg: Amount = 0.0
+    """In the shop's currency."""
+
+
+class ChangeoverTable(Table):
+    before: Name = Field(alias="from")
+    """The material that was loaded."""
+    after: Name = Field(alias="to")
+    """The material that is wanted."""
+    minutes: Amount
+    """A person's work for it; the way back is another entry."""
+
+
+class PlannerTable(Table):
+    budget_s: Annotated[float, Field(gt=0)] = 10.0
+    """How long a plan may be improved; a first one is there at once."""
+    replan_min_interval_s: Amount = 5.0
+    """Changes of the shop within this time share one new plan."""
+    horizon_h: Annotated[float, Field(gt=0)] = 72.0
+    """How far ahead the shifts are laid out for a plan."""
+    clear_minutes: Amount = 5.0
+    """A person's work before each build: parts off, plate clean, machine ready."""
+    default_changeover_minutes: Amount = 15.0
+    """A person's work for a change of material that no `[[changeover]]` names."""
+    operator_price: Amount = 0.0
+    """Weighted seconds of tardiness that one second of a person's work is worth."""
+    stability_price_s: Amount = 9000.0
+    """Weighted seconds of tardiness that it takes to move announced work to another machine."""
+
+
+class TargetTable(Table):
+    parts_per_year: Annotated[int, Field(gt=0)] = 1_000_000
+    """Good parts a year that the throughput page measures against."""
+
+
+class Config(Table):
+    """The whole file. `load_config` makes it, with paths resolved and defaults filled in."""
+
+    farm: FarmTable
+    api: ApiTable = ApiTable()
+    database: DatabaseTable = DatabaseTable()
+    shifts: Annotated[tuple[ShiftTable, ...], Strict(False)] = Field(default=(), alias="shift")
+    machines: Annotated[tuple[MachineTable, ...], Strict(False)] = Field(default=(), alias="machine")
+    materials: Annotated[tuple[MaterialTable, ...], Strict(False)] = Field(default=(), alias="material")
+    changeovers: Annotated[tuple[ChangeoverTable, ...], Strict(False)] = Field(default=(), alias="changeover")
+    planner: PlannerTable = PlannerTable()
+    target: TargetTable = TargetTable()
+
+    def machine_specs(self) -> tuple[MachineSpec, ...]:
+        """The machines in the file's order."""
+        return tuple(machine.spec() for machine in self.machines)
+
+    def shift_people(self) -> dict[str, int | None]:
+        """People by shift; None is no limit."""
+        return {shift.name: shift.people for shift in self.shifts}
+
+    def changeover_s(self) -> tuple[tuple[str, str, float], ...]:
+        """(from, to, seconds) of a person's work for each named change of material."""
+        return tuple((c.before, c.after, c.minutes * 60) for c in self.changeovers)
