@@ -49,6 +49,12 @@ def _time_of_day(text: str) -> str:
     return text
 
 
+def _begins(text: str) -> str:
+    if text == "24:00":
+        raise ValueError('write "00:00" and name the next day in `days`')
+    return _time_of_day(text)
+
+
 def _listen(text: str) -> str:
     match = _LISTEN.fullmatch(text)
     if match is None or int(match["port"]) > 65535:
@@ -119,7 +125,7 @@ class ShiftTable(Table):
     """The crew's name in plans."""
     days: Annotated[tuple[Weekday, ...], Strict(False), Field(min_length=1)] = WEEKDAYS
     """The days on which the shift begins."""
-    begins: TimeOfDay = Field(alias="from")
+    begins: Annotated[str, AfterValidator(_begins)] = Field(alias="from")
     """When it begins, in the farm's time zone."""
     ends: TimeOfDay = Field(alias="to")
     """When it ends; at or before `from`, it ends on the next day."""
@@ -189,7 +195,9 @@ class MachineTable(Table):
         """The machines that this table stands for, one table each."""
         if self.count is None:
             return (self,)
-        return tuple(self.model_copy(update={"name": n, "count": None}) for n in counted_names(self.name, self.count))
+        return tuple(
+            self.model_copy(update={"name": n, "count": None}) for n in counted_names(self.name, self.count)
+        )
 
     def spec(self) -> MachineSpec:
         return MachineSpec(

@@ -19,6 +19,8 @@ from farmd.model.lifecycle import JobState, MachineState, RunState
 from farmd.model.machine import Machine, MachineSpec
 from farmd.model.work import PRINT, Build, FileRecord, Job
 
+MEMO_LIMIT = 100_000
+
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
@@ -47,7 +49,15 @@ def demand_of(farm: Farm, job: Job, operation: str = PRINT) -> Demand:
 
 def fitness(demand: Demand, spec: MachineSpec, shop: Shop) -> Obstacle | None:
     """The first rule by which this machine can never make it, as configured; None when it can."""
-    return next((found for rule in _FITNESS if (found := rule(demand, spec, shop))), None)
+    job, file = demand.job, demand.file
+    asked = (job.process, job.group, job.material, job.file_name, job.shape)
+    key = (spec.name, demand.operation, file.sha256 if file else None, asked)
+    if key not in shop.memo:
+        if len(shop.memo) > MEMO_LIMIT:
+            shop.memo.clear()
+        shop.memo[key] = next((found for rule in _FITNESS if (found := rule(demand, spec, shop))), None)
+    known: Obstacle | None = shop.memo[key]
+    return known
 
 
 def _operation(demand: Demand, spec: MachineSpec, shop: Shop) -> Obstacle | None:
@@ -110,23 +120,11 @@ def _safety(demand: Demand, spec: MachineSpec, shop: Shop) -> Obstacle | None:
     if demand.operation != PRINT or demand.file is None or demand.file.kind == "mesh":
         return None
     limits = shop.limits(spec, demand.job.material or spec.material)
-    violations = check_safety(_sliced(demand.file.sha256, demand.file), limits)
+    violations = check_safety(decode(SlicedFile, demand.file.summary), limits)
     if not violations:
         return None
     first = violations[0]
     return Obstacle(first.code, first.what, first.remedy)
-
-
-_sliced_files: dict[str, SlicedFile] = {}
-
-
-def _sliced(sha256: str, file: FileRecord) -> SlicedFile:
-    """The file's summary as `farmd.gcode` made it; decoded once a file."""
-    if (known := _sliced_files.get(sha256)) is None:
-        if len(_sliced_files) > 512:
-            _sliced_files.clear()
-        known = _sliced_files[sha256] = decode(SlicedFile, file.summary)
-    return known
 
 
 def _too_large(what: str) -> Obstacle:

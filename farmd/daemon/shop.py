@@ -5,8 +5,9 @@ Frozen for the life of the daemon. Knows no state of any machine or job.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from farmd.driver import Capabilities
 from farmd.gcode import Limits
@@ -47,6 +48,8 @@ class Shop:
     out_of_sight_s: float = 900.0
     """How long a machine without a history may be unseen before its unspent permit is void."""
     parts_per_year: int = 1_000_000
+    memo: dict[Hashable, Any] = field(default_factory=dict, compare=False)
+    """What `rules.fitness` has answered before; the shop never changes, so neither do the answers."""
 
     def material(self, name: str | None) -> MaterialSpec | None:
         """The material of that name, else its family's."""

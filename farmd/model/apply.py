@@ -201,6 +201,8 @@ def _build_queued(farm: Farm, fact: f.BuildQueued) -> Iterable[Entity]:
     for job, item in zip(jobs, items, strict=True):
         if fact.operation not in job.route:
             raise Refused(BAD_ROUTE, f"{fact.operation} is no step of {', '.join(job.route)}", where=job.id)
+        if fact.operation == PRINT and job.state is JobState.CANCELLED:
+            raise Refused(UNKNOWN_JOB, "the job is cancelled; nothing more is made for it", where=job.id)
         if fact.follows and item.parts > (waiting := _waiting(farm, job)):
             raise Refused(BAD_COUNT, f"{item.parts} parts, {waiting} wait for an operation", where=job.id)
     # The parts of a build that follows another have been in work all along.

@@ -17,7 +17,7 @@ from farmd.driver import now, sleep, sleep_until
 from farmd.model.errors import Refused
 from farmd.model.lifecycle import MachineState
 from farmd.model.work import Outcome
-from farmd.sim.scenario import Simulation
+from farmd.sim.scenario import Habits
 from farmd_drivers.simulated.driver import SimulatedDriver
 
 DAY_S = 86400.0
@@ -42,7 +42,7 @@ class People:
     """All technicians of a shop. `run` lasts until cancelled."""
 
     service: Service
-    simulation: Simulation
+    habits: Habits
     random: random.Random
     worked: Worked = field(default_factory=Worked)
     _claimed: dict[str, float] = field(default_factory=dict)
@@ -116,8 +116,8 @@ class People:
 
     async def _do(self, task: Task) -> None:
         shop, floor, worked = self.service.shop, self.service.floor, self.worked
-        if self.simulation.reaction_s:
-            await sleep(self.random.expovariate(1 / self.simulation.reaction_s))
+        if self.habits.reaction_s:
+            await sleep(self.random.expovariate(1 / self.habits.reaction_s))
         began = now()
         match task.kind:
             case "clear":
@@ -132,8 +132,8 @@ class People:
                 if task.material is not None:
                     await floor.load(task.machine, "technician", task.material, nozzle_mm=task.nozzle_mm)
             case "fault":
-                if self.simulation.repair_s:
-                    await sleep(self.random.expovariate(1 / self.simulation.repair_s))
+                if self.habits.repair_s:
+                    await sleep(self.random.expovariate(1 / self.habits.repair_s))
                 worked.repairs += 1
                 await floor.release(task.machine, "technician")
             case "resolve":
@@ -150,7 +150,7 @@ class People:
             return None, None
         build = farm.builds[run.build_id]
         last = all(farm.jobs[item.job_id].route[-1] == build.operation for item in build.items)
-        share = self.simulation.scrap_share if last else 0.0
+        share = self.habits.scrap_share if last else 0.0
         scrap = sum(self.random.random() < share for _ in range(build.parts)) if share else 0
         return build.parts - scrap, scrap
 

@@ -24,6 +24,9 @@ UNKNOWN_FAULT_TARGET = ErrorCode(
     "name one of the shop's simulated machines",
 )
 
+APART = ("simulation", "demo")
+"""Tables of a shop's file that its configuration does not have."""
+
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Range = tuple[Positive, Positive]
@@ -63,15 +66,9 @@ class Product(Table):
     """Drawn evenly."""
 
 
-class Simulation(Table):
-    """How a shop is simulated."""
+class Habits(Table):
+    """How a shop's people work, and how its simulated machines are."""
 
-    start: str = "2026-01-05T06:00:00Z"
-    """When it begins, ISO 8601."""
-    jobs_per_day: Positive
-    """New jobs a day on average, at random times."""
-    backlog_jobs: Annotated[int, Field(ge=0)] = 0
-    """Jobs that are there at the beginning."""
     reaction_s: Annotated[float, Field(ge=0)] = 360.0
     """Mean seconds until a free person goes to the next thing on the walk list."""
     scrap_share: Share = 0.0
@@ -80,7 +77,40 @@ class Simulation(Table):
     """Mean seconds of a person's work to mend a fault."""
     machines: dict[str, Any] = {}
     """Settings that every simulated machine of the shop has unless its own say otherwise."""
+
+
+class Simulation(Habits):
+    """How a shop is simulated."""
+
+    start: str = "2026-01-05T06:00:00Z"
+    """When it begins, ISO 8601."""
+    jobs_per_day: Positive
+    """New jobs a day on average, at random times."""
+    backlog_jobs: Annotated[int, Field(ge=0)] = 0
+    """Jobs that are there at the beginning."""
     product: Annotated[tuple[Product, ...], Field(min_length=1)]
+
+
+class DemoOrder(Table):
+    """One order of the demo."""
+
+    file: str
+    """In the folder `samples` beside the shop's file."""
+    quantity: Annotated[int, Field(ge=1)]
+    material: str | None = None
+    group: str | None = None
+    due_h: Positive | None = None
+    """Hours after the beginning."""
+    priority: Positive = 1.0
+
+
+class Demo(Table):
+    """What `farmd demo` does with a shop."""
+
+    speed: Positive = 600.0
+    """Seconds of the shop in one real second."""
+    habits: Habits = Habits()
+    order: Annotated[tuple[DemoOrder, ...], Field(min_length=1)]
 
 
 class Injection(Table):
@@ -107,6 +137,11 @@ def read_simulation(path: Path) -> Simulation:
     """The table `[simulation]` of a shop's file. Raises `ConfigErrors`."""
     raw = _toml(path)
     return _validated(Simulation, raw.get("simulation"), path, "simulation")
+
+
+def read_demo(path: Path) -> Demo:
+    """The table `[demo]` of a shop's file. Raises `ConfigErrors`."""
+    return _validated(Demo, _toml(path).get("demo"), path, "demo")
 
 
 def read_faults(path: Path) -> Faults:

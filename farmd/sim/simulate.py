@@ -20,10 +20,12 @@ from farmd.driver.clock import Clock, set_clock
 from farmd.model.errors import ConfigError, ConfigErrors
 from farmd.sim.demand import Customers
 from farmd.sim.loop import WarpLoop
+from farmd.sim.machines import at_home_in, simulated_names, with_links
 from farmd.sim.people import People
 from farmd.sim.planners import CountedPlanner
 from farmd.sim.report import Span, report
 from farmd.sim.scenario import (
+    APART,
     BAD_SCENARIO,
     UNKNOWN_FAULT_TARGET,
     Faults,
@@ -60,7 +62,7 @@ def simulate(request: Request, progress: Progress | None = None) -> dict[str, An
     """The report of one simulated time. Raises `ConfigErrors`."""
     simulation = read_simulation(request.shop)
     faults = Faults() if request.faults is None else read_faults(request.faults)
-    config = load_config(request.shop, apart=("simulation",))
+    config = load_config(request.shop, apart=APART)
     with tempfile.TemporaryDirectory(prefix="farmd-simulate-") as folder:
         data_dir = request.data_dir or Path(folder)
         config = _prepared(config, simulation, faults, request.seed, data_dir)
@@ -69,7 +71,7 @@ def simulate(request: Request, progress: Progress | None = None) -> dict[str, An
 
 def _prepared(config: Config, simulation: Simulation, faults: Faults, seed: int, data_dir: Path) -> Config:
     """The shop with its record in `data_dir` and its machines' chances set."""
-    names = {machine.name for machine in config.machines if machine.driver == "simulated"}
+    names = simulated_names(config)
     unknown = [
         ConfigError(UNKNOWN_FAULT_TARGET, f"{fault.machine!r}", where="fault")
         for fault in faults.fault
@@ -77,22 +79,10 @@ def _prepared(config: Config, simulation: Simulation, faults: Faults, seed: int,
     ]
     if unknown:
         raise ConfigErrors(unknown)
-    machines = tuple(
-        machine.model_copy(
-            update={"link": {**simulation.machines, **machine.link, **faults.machines, "seed": seed}}
-        )
-        if machine.name in names
-        else machine
-        for machine in config.machines
-    )
-    farm = config.farm.model_copy(update={"data_dir": data_dir})
-    database = config.database.model_copy(update={"url": f"sqlite:///{data_dir / 'farmd.sqlite'}"})
-    planner = config.planner.model_copy(
-        update={"replan_min_interval_s": max(config.planner.replan_min_interval_s, REPLAN_S)}
-    )
-    return config.model_copy(
-        update={"farm": farm, "database": database, "machines": machines, "planner": planner}
-    )
+    config = with_links(config, simulation.machines, {**faults.machines, "seed": seed})
+    interval_s = max(config.planner.replan_min_interval_s, REPLAN_S)
+    planner = config.planner.model_copy(update={"replan_min_interval_s": interval_s})
+    return at_home_in(config.model_copy(update={"planner": planner}), data_dir)
 
 
 def _simulate(

@@ -1,0 +1,148 @@
+"""`farmd demo`: a whole shop in real time where the shop's clock runs faster.
+
+The shipping daemon with its planner process, its API and an ordinary loop. The machines are
+simulated, but for those of the driver `marlin`: these are emulators on pseudo-terminals, and the
+real serial driver prints on them. The demo plays the technicians.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from farmd_drivers.marlin.peer import Peer
+
+from farmd.app import Setup, run_farm
+from farmd.config import Config, load_config
+from farmd.daemon.desk import Order
+from farmd.daemon.planner_process import PlannerProcess
+from farmd.daemon.service import Service
+from farmd.driver import now, offload
+from farmd.driver.clock import Clock, set_clock
+from farmd.gcode import executable_lines
+from farmd.model.apply import UNKNOWN_JOB
+from farmd.model.errors import Refused
+from farmd.model.facts import MachineCleared
+from farmd.model.work import Outcome
+from farmd.sim.demand import upload
+from farmd.sim.machines import at_home_in, with_links, with_port
+from farmd.sim.people import People, Worked
+from farmd.sim.report import ALL, Span, report
+from farmd.sim.scenario import APART, Demo, read_demo
+from farmd_drivers.marlin.driver import ADDED_COMMANDS
+
+CUSTOMER = "customer"
+
+
+@dataclass(frozen=True, slots=True)
+class DemoRequest:
+    """What to show. `speed` None takes the shop's own; `until_done` ends when every job is closed."""
+
+    shop: Path
+    data_dir: Path
+    speed: float | None = None
+    until_done: bool = False
+    seed: int = 1
+
+
+Watch = Callable[[Service, float], Awaitable[None]]
+"""What goes on beside the demo, such as the live view; cancelled at its end."""
+
+
+async def demo(request: DemoRequest, watch: Watch, serve: Watch) -> dict[str, Any]:
+    """Run the demo and return its summary. Raises `ConfigErrors`."""
+    plan = read_demo(request.shop)
+    config = at_home_in(load_config(request.shop, apart=APART), request.data_dir)
+    config = with_links(config, plan.habits.machines, {"seed": request.seed})
+    speed = request.speed or plan.speed
+    loop = asyncio.get_running_loop()
+    set_clock(loop, Clock(time.time(), loop.time(), speed))
+    summary: dict[str, Any] = {}
+    with ExitStack() as closing:
+        peers: dict[str, Peer] = {}
+        for machine in config.machines:
+            if machine.driver == "marlin":
+                peer = closing.enter_context(Peer())
+                peers[machine.name] = peer
+                config = with_port(config, machine.name, peer.port)
+        planner = PlannerProcess(policy="plan", budget_s=config.planner.budget_s)
+
+        async def body(service: Service) -> None:
+            begins = now()
+            people = People(service, plan.habits, random.Random(request.seed))
+            async with asyncio.TaskGroup() as group:
+                beside = [group.create_task(people.run())]
+                beside += [group.create_task(each(service, speed)) for each in (watch, serve)]
+                await _order(service, plan, request.shop.parent / "samples", begins)
+                await _until_done(service, forever=not request.until_done)
+                for task in beside:
+                    task.cancel()
+            await service.ledger.flush()
+            span = Span(begins, now())
+            summary.update(await offload(lambda: _summary(service, config, span, people.worked, peers)))
+
+        try:
+            await run_farm(Setup(config, planner), body)
+        finally:
+            await planner.close()
+    return summary
+
+
+async def _order(service: Service, plan: Demo, samples: Path, begins: float) -> None:
+    for each in plan.order:
+        content = await offload((samples / each.file).read_bytes)
+        order = Order(
+            quantity=each.quantity,
+            material=each.material,
+            group=each.group,
+            due_at=None if each.due_h is None else begins + each.due_h * 3600,
+            priority=each.priority,
+            owner=CUSTOMER,
+        )
+        await service.desk.submit(await upload(service, each.file, content), order, CUSTOMER)
+
+
+async def _until_done(service: Service, *, forever: bool) -> None:
+    """Until no job is open and no machine is busy."""
+    changed = asyncio.Event()
+    service.ledger.subscribe(lambda records: changed.set())
+    while forever or service.farm.jobs or service.farm.runs:
+        await changed.wait()
+        changed.clear()
+
+
+def _summary(
+    service: Service, config: Config, span: Span, worked: Worked, peers: dict[str, Peer]
+) -> dict[str, Any]:
+    groups = {spec.name: spec.group for spec in service.shop.specs.values()}
+    figures = report(service.store, span, groups, worked)
+    counted = [fact for _, fact in service.store.facts() if isinstance(fact, MachineCleared)]
+    scrap = sum(count.scrap for fact in counted for count in fact.counts)
+    parts = figures["parts"]
+    serial = {name: _executed(service, name, peer) for name, peer in peers.items()}
+    return {
+        "shop": config.farm.name,
+        **figures,
+        "journal_agrees": scrap == parts["scrap"]
+        and parts["made"] == sum(parts[kind] for kind in ("good", "scrap", "surplus")),
+        "serial": serial,
+    }
+
+
+def _executed(service: Service, name: str, peer: Peer) -> dict[str, Any]:
+    """Whether the emulator executed just the commands of the printed files, once and in order."""
+    wanted: list[bytes] = []
+    runs = [run for run in service.store.runs(machine=name, limit=ALL) if run.outcome is Outcome.OK]
+    for run in sorted(runs, key=lambda run: run.started_at or 0.0):
+        if run.file_sha256 is None:
+            raise Refused(UNKNOWN_JOB, where=run.id)
+        with service.vault.open(run.file_sha256) as file:
+            wanted += executable_lines(file)
+    executed = [command for command in peer.executed if not ADDED_COMMANDS.fullmatch(command)]
+    return {"runs": len(runs), "commands": len(executed), "exact": executed == wanted}
