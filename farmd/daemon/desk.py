@@ -20,10 +20,10 @@ from farmd.daemon.shop import Shop
 from farmd.driver import now, offload
 from farmd.gcode import MeshFile, SlicedFile, is_mesh, read_mesh, read_sliced
 from farmd.model import facts as f
-from farmd.model.apply import find_job
 from farmd.model.codec import encode
 from farmd.model.errors import ErrorCode, Refused
 from farmd.model.lifecycle import BuildState
+from farmd.model.lookup import find_job
 from farmd.model.work import PRINT, FileRecord, Job, PartShape, Run
 
 NO_MACHINE_FITS = ErrorCode(

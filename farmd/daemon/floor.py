@@ -14,10 +14,10 @@ from farmd.daemon.ids import IdSource
 from farmd.daemon.ledger import Ledger
 from farmd.driver import now
 from farmd.model import facts as f
-from farmd.model.apply import ALREADY_CLEAR, BAD_COUNT, UNKNOWN_MACHINE, find_machine, find_run
 from farmd.model.errors import ErrorCode, Refused
 from farmd.model.farm import Farm
 from farmd.model.lifecycle import MachineState, RunState
+from farmd.model.lookup import ALREADY_CLEAR, BAD_COUNT, UNKNOWN_MACHINE, find_machine, find_run
 from farmd.model.machine import Machine
 from farmd.model.work import PRINT, Build, Job, Outcome, Run
 

@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from farmd_drivers.marlin.peer import Peer
-
 from farmd.app import Setup, run_farm
 from farmd.config import Config, load_config
 from farmd.daemon.desk import Order
@@ -26,9 +24,9 @@ from farmd.daemon.service import Service
 from farmd.driver import now, offload
 from farmd.driver.clock import Clock, set_clock
 from farmd.gcode import executable_lines
-from farmd.model.apply import UNKNOWN_JOB
 from farmd.model.errors import Refused
 from farmd.model.facts import MachineCleared
+from farmd.model.lookup import UNKNOWN_JOB
 from farmd.model.work import Outcome
 from farmd.sim.demand import upload
 from farmd.sim.machines import at_home_in, with_links, with_port
@@ -36,6 +34,7 @@ from farmd.sim.people import People, Worked
 from farmd.sim.report import ALL, Span, report
 from farmd.sim.scenario import APART, Demo, read_demo
 from farmd_drivers.marlin.driver import ADDED_COMMANDS
+from farmd_drivers.marlin.peer import Peer
 
 CUSTOMER = "customer"
 
