@@ -1,0 +1,38 @@
+"""Reading what people hand in: sliced files, their commands, and meshes; and the safety gate over them.
+
+Pure: bytes in, plain values out. Knows no machine by name, no clock and no network.
+"""
+
+from farmd.gcode.commands import Command, parse_line
+from farmd.gcode.deny import check_line
+from farmd.gcode.formats import FileKind, file_kind
+from farmd.gcode.lines import bare_command, executable_lines, numbered_lines
+from farmd.gcode.mesh import MeshFile, read_mesh
+from farmd.gcode.read import is_mesh, open_gcode, read_sliced
+from farmd.gcode.safety import Limits, Violation, check_safety
+from farmd.gcode.summary import Box, Finding, SlicedFile, Thumbnail
+from farmd.gcode.threemf import holds_gcode
+
+__all__ = [
+    "Box",
+    "Command",
+    "FileKind",
+    "Finding",
+    "Limits",
+    "MeshFile",
+    "SlicedFile",
+    "Thumbnail",
+    "Violation",
+    "bare_command",
+    "check_line",
+    "check_safety",
+    "executable_lines",
+    "file_kind",
+    "holds_gcode",
+    "is_mesh",
+    "numbered_lines",
+    "open_gcode",
+    "parse_line",
+    "read_mesh",
+    "read_sliced",
+]
