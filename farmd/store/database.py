@@ -1,0 +1,216 @@
+"""Connections: one that writes, a few that only read, and the schema brought up to date.
+
+SQLite runs in WAL mode with `synchronous=FULL`. Exactly one connection writes and checkpoints:
+SQLite before 3.51.3 can lose commits when two do so at once (sqlite.org/wal.html#walresetbug).
+PostgreSQL is guarded by a session's advisory lock. Knows nothing of facts or entities.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, SQLAlchemyError
+
+from farmd.model.errors import ConfigError, ErrorCode
+from farmd.store.errors import DATABASE_DAMAGED
+
+DATABASE_URL = ErrorCode(
+    "database-url",
+    "this is not a database farmd can use",
+    "write sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/NAME",
+)
+DATABASE_UNREACHABLE = ErrorCode(
+    "database-unreachable",
+    "the database cannot be opened",
+    "check that the server runs, or that the file and its folder may be written by farmd",
+)
+DATABASE_IN_USE = ErrorCode(
+    "database-in-use",
+    "another farmd uses this database",
+    "stop the other one; if its host is gone, end its session on the server",
+)
+SCHEMA_NEWER = ErrorCode(
+    "schema-newer",
+    "a newer farmd has written this database",
+    "install that version again, or restore a back-up made by this one",
+)
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+_LOCK_KEY = int.from_bytes(b"farmd", "big")
+_LOCK_WAIT = "5s"
+"""A daemon that was killed a moment ago may still hold the lock; its server notices soon."""
+_READERS = 4
+_POSTGRES_SESSION = {
+    "synchronous_commit": "on",
+    # A dead host must lose its lock in a minute, not in the two hours of the usual settings.
+    "tcp_keepalives_idle": "20",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "4",
+    "TimeZone": "UTC",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """An open database of the newest schema. `writer` is the one connection that writes."""
+
+    url: URL
+    writer: Connection
+    readers: Engine
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.url.get_backend_name() == "sqlite"
+
+    def close(self) -> None:
+        # Readers first: the last connection to a SQLite file checkpoints it.
+        self.readers.dispose()
+        engine = self.writer.engine
+        self.writer.close()
+        engine.dispose()
+
+
+def open_database(url: str, *, data_dir: Path) -> Database:
+    """Open and migrate. A relative SQLite file lies in `data_dir`. Raises `ConfigError`."""
+    parsed = _parse(url, data_dir)
+    where = parsed.render_as_string(hide_password=True)
+    try:
+        if parsed.get_backend_name() == "sqlite":
+            writer, readers = _sqlite(parsed)
+        else:
+            writer, readers = _postgresql(parsed)
+    except (OSError, SQLAlchemyError) as error:
+        raise _not_opened(error, where) from error
+    database = Database(parsed, writer, readers)
+    try:
+        migrate(writer, where=where)
+    except BaseException:
+        database.close()
+        raise
+    if database.is_sqlite:
+        _sync_folder(Path(parsed.database or "").parent)
+    return database
+
+
+def migrate(connection: Connection, *, where: str) -> None:
+    """Bring the schema up to date in one transaction: a kill leaves the old schema. `ConfigError`."""
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    try:
+        with connection.begin():
+            heads = MigrationContext.configure(connection).get_current_heads()
+            if not known.issuperset(heads):
+                raise ConfigError(SCHEMA_NEWER, f"its schema is {', '.join(heads)}", where=where)
+            command.upgrade(config, "head")
+    except SQLAlchemyError as error:
+        raise _not_opened(error, where) from error
+
+
+def _parse(url: str, data_dir: Path) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise ConfigError(DATABASE_URL, "it is not a URL") from error
+    if parsed.drivername == "postgresql+psycopg":
+        return parsed
+    if parsed.drivername == "sqlite" and parsed.database and parsed.database != ":memory:":
+        return parsed.set(database=str(data_dir / parsed.database))
+    raise ConfigError(DATABASE_URL, where=parsed.render_as_string(hide_password=True))
+
+
+def _not_opened(error: Exception, where: str) -> ConfigError:
+    # The sqlite3 module raises the bare DatabaseError for a file that is damaged or no database.
+    code = DATABASE_DAMAGED if type(error) is DatabaseError else DATABASE_UNREACHABLE
+    lines = str(error.orig if isinstance(error, DBAPIError) else error).strip().splitlines()
+    return ConfigError(code, lines[0] if lines else type(error).__name__, where=where)
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+# --- SQLite ---------------------------------------------------------------------------------
+
+
+def _sqlite(url: URL) -> tuple[Connection, Engine]:
+    path = Path(url.database or "")
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # An existing file is not opened here: closing it would drop the locks of this process on it.
+    if not path.exists():
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    writing = create_engine(url, poolclass=NullPool, connect_args={"check_same_thread": False})
+    _configure(writing, "BEGIN IMMEDIATE", ("journal_mode=WAL", "synchronous=FULL"))
+    reading = create_engine(url, pool_size=_READERS, connect_args={"check_same_thread": False})
+    _configure(reading, "BEGIN", ("wal_autocheckpoint=0", "query_only=ON"))
+    connection = writing.connect()
+    try:
+        mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar_one()
+        connection.rollback()
+    except BaseException:
+        connection.close()
+        raise
+    if mode != "wal":
+        connection.close()
+        raise OSError(f"no write-ahead log is possible there (journal mode {mode})")
+    return connection, reading
+
+
+def _configure(engine: Engine, begin: str, pragmas: tuple[str, ...]) -> None:
+    """Transactions begin where SQLAlchemy says, not where the sqlite3 module guesses."""
+
+    def connected(dbapi: Any, record: Any) -> None:
+        dbapi.isolation_level = None
+        cursor = dbapi.cursor()
+        for pragma in ("busy_timeout=5000", "foreign_keys=ON", "trusted_schema=OFF", *pragmas):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    def begun(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    event.listen(engine, "connect", connected)
+    event.listen(engine, "begin", begun)
+
+
+# --- PostgreSQL -----------------------------------------------------------------------------
+
+
+def _postgresql(url: URL) -> tuple[Connection, Engine]:
+    settings = " ".join(f"-c {name}={value}" for name, value in _POSTGRES_SESSION.items())
+    common = {"connect_timeout": 10, "tcp_user_timeout": 30_000, "options": settings}
+    writing = create_engine(
+        url, poolclass=NullPool, connect_args={**common, "application_name": "farmd writer"}
+    )
+    reading = create_engine(
+        url,
+        pool_size=_READERS,
+        pool_pre_ping=True,
+        isolation_level="REPEATABLE READ",
+        execution_options={"postgresql_readonly": True},
+        connect_args={**common, "application_name": "farmd reader"},
+    )
+    connection = writing.connect()
+    try:
+        with connection.begin():
+            connection.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_WAIT}'"))
+            connection.execute(text(f"SELECT pg_advisory_lock({_LOCK_KEY})"))
+    except DBAPIError as error:
+        connection.close()
+        if getattr(error.orig, "sqlstate", None) == "55P03":  # lock_not_available
+            raise ConfigError(DATABASE_IN_USE, where=url.render_as_string(hide_password=True)) from error
+        raise
+    return connection, reading
