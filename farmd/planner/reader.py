@@ -1,0 +1,264 @@
+"""JSON to `Problem`, strictly: all faults of a file at once, each with its place.
+
+Knows which fields `farmd-problem/1` has, which may be left out, and what makes a problem
+meaningless (a name twice, a build that fits nowhere). Knows nothing of planning.
+Left out may be: windows, crews, objective, builds, parts, announced, operator_price, weight,
+count, a machine's setup (then nothing is known of it) and what is optional of a chamber or part.
+A time may never be left out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from farmd.model.errors import ErrorCode
+from farmd.planner.fields import BAD_NUMBER, UNKNOWN_NAME, WRONG_TYPE, Reader, join, kind
+from farmd.planner.problem import (
+    FORMAT,
+    OBJECTIVES,
+    Announced,
+    Build,
+    Chamber,
+    Changeover,
+    Crew,
+    Machine,
+    Part,
+    Problem,
+)
+
+FITS_NOWHERE = ErrorCode(
+    "planning-fits-nowhere",
+    "No machine of the problem can ever make this build or part.",
+    "add a machine that can, correct the type, setup or size, or leave it out",
+)
+
+_PROBLEM = (
+    "format", "now_s", "objective", "windows", "crews", "clear_s", "changeover_s",
+    "machines", "builds", "parts", "announced", "operator_price",
+)  # fmt: skip
+_MACHINE = ("name", "type", "process", "available_s", "setup", "chamber")
+_CHAMBER = (
+    "setup_s", "s_per_mm3", "s_per_mm", "area_mm2", "height_mm", "precision", "cooldown_s", "crewed", "size_mm",
+)  # fmt: skip
+_BUILD = ("id", "setup", "duration_s", "release_s", "due_s", "weight", "count")
+_PART = (
+    "id", "setup", "volume_mm3", "height_mm", "area_mm2", "precision", "release_s", "due_s", "weight",
+    "size_mm", "outline_mm",
+)  # fmt: skip
+
+
+def read_problem(data: object, *, where: str = "") -> Problem:
+    """The problem in decoded JSON. `where` goes before each place named in an error.
+
+    Raises `PlanningErrors` with every fault found.
+    """
+    r = Reader()
+    doc = r.members(data, where, _PROBLEM)
+    if r.word(doc, "format", where, (FORMAT,)) != FORMAT:
+        r.finish()
+    problem = Problem(
+        now_s=r.number(doc, "now_s", where),
+        clear_s=r.number(doc, "clear_s", where),
+        changeover_s=_changeover(r, doc, where),
+        machines=tuple(
+            _machine(r, item, join(join(where, "machines"), i))
+            for i, item in enumerate(r.items(doc, "machines", where, required=True))
+        ),
+        objective=r.word(doc, "objective", where, OBJECTIVES) if "objective" in doc else OBJECTIVES[0],
+        windows=_windows(r, doc.get("windows", {}), join(where, "windows")),
+        crews=tuple(
+            _crew(r, item, join(join(where, "crews"), i))
+            for i, item in enumerate(r.items(doc, "crews", where))
+        ),
+        builds=tuple(
+            _build(r, item, join(join(where, "builds"), i))
+            for i, item in enumerate(r.items(doc, "builds", where))
+        ),
+        parts=tuple(
+            _part(r, item, join(join(where, "parts"), i))
+            for i, item in enumerate(r.items(doc, "parts", where))
+        ),
+        announced=tuple(
+            _announced(r, item, join(join(where, "announced"), i))
+            for i, item in enumerate(r.items(doc, "announced", where))
+        ),
+        operator_price=r.number(doc, "operator_price", where, 0.0),
+    )
+    _names(r, problem, where)
+    r.finish()
+    _places(r, problem, where)
+    r.finish()
+    return problem
+
+
+def _windows(r: Reader, value: object, where: str) -> dict[str, tuple[tuple[float, float], ...]]:
+    out = {}
+    for name, spans in r.members(value, where).items():
+        read = []
+        for i, span in enumerate(r.array(spans, join(where, name))):
+            place = join(join(where, name), i)
+            before = len(r.errors)
+            start, end = r.pair(span, place)
+            if len(r.errors) == before and end <= start:
+                r.refuse(BAD_NUMBER, f"must end after it starts, not {start:g} to {end:g}", place)
+            read.append((start, end))
+        out[name] = tuple(read)
+    return out
+
+
+def _crew(r: Reader, value: object, where: str) -> Crew:
+    item = r.members(value, where, ("name", "window", "people"))
+    people: int | None = None
+    if "people" not in item:
+        r.missing(item, "people", where)
+    elif item["people"] is not None:
+        people = r.whole(item, "people", where, 0, least=0)
+    return Crew(r.text(item, "name", where), r.text(item, "window", where), people)
+
+
+def _changeover(r: Reader, doc: Mapping[str, Any], where: str) -> Changeover:
+    place = join(where, "changeover_s")
+    if "changeover_s" not in doc:
+        r.missing(doc, "changeover_s", where)
+        return Changeover(0.0)
+    item = r.members(doc["changeover_s"], place, ("default", "pairs"))
+    pairs: list[tuple[str, str, float]] = []
+    names: list[tuple[str, str]] = []
+    for i, pair in enumerate(r.items(item, "pairs", place)):
+        at = join(join(place, "pairs"), i)
+        triple = r.array(pair, at)
+        if len(triple) != 3:
+            if isinstance(pair, list):
+                r.refuse(WRONG_TYPE, f"must be [from, to, seconds], not {len(triple)} values", at)
+            continue
+        if not isinstance(triple[0], str) or not isinstance(triple[1], str):
+            r.refuse(WRONG_TYPE, f"must name two setups, not {kind(triple[0])} and {kind(triple[1])}", at)
+            continue
+        pairs.append((triple[0], triple[1], r.plain_number(triple[2], join(at, 2))))
+        names.append((f"{triple[0]} -> {triple[1]}", at))
+    r.unique(names, "the pair")
+    return Changeover(r.number(item, "default", place), tuple(pairs))
+
+
+def _machine(r: Reader, value: object, where: str) -> Machine:
+    item = r.members(value, where, _MACHINE)
+    chamber = item.get("chamber")
+    return Machine(
+        name=r.text(item, "name", where),
+        type=r.text(item, "type", where),
+        process=r.text(item, "process", where),
+        available_s=r.number(item, "available_s", where),
+        setup=r.text_or_null(item, "setup", where),
+        chamber=None if chamber is None else _chamber(r, chamber, join(where, "chamber")),
+    )
+
+
+def _chamber(r: Reader, value: object, where: str) -> Chamber:
+    item = r.members(value, where, _CHAMBER)
+    return Chamber(
+        setup_s=r.number(item, "setup_s", where),
+        s_per_mm3=r.number(item, "s_per_mm3", where),
+        s_per_mm=r.number(item, "s_per_mm", where),
+        area_mm2=r.number(item, "area_mm2", where),
+        height_mm=r.number(item, "height_mm", where),
+        precision=r.number(item, "precision", where),
+        cooldown_s=r.number(item, "cooldown_s", where),
+        crewed=r.flag(item, "crewed", where),
+        size_mm=_size(r, item, where),
+    )
+
+
+def _size(r: Reader, item: Mapping[str, Any], where: str) -> tuple[float, float] | None:
+    size = item.get("size_mm")
+    return None if size is None else r.pair(size, join(where, "size_mm"))
+
+
+def _build(r: Reader, value: object, where: str) -> Build:
+    item = r.members(value, where, _BUILD)
+    durations: dict[str, float] = {}
+    place = join(where, "duration_s")
+    if "duration_s" not in item:
+        r.missing(item, "duration_s", where)
+    else:
+        for name, seconds in r.members(item["duration_s"], place).items():
+            durations[name] = r.plain_number(seconds, join(place, name))
+    return Build(
+        id=r.text(item, "id", where),
+        setup=r.text(item, "setup", where),
+        duration_s=durations,
+        release_s=r.number(item, "release_s", where),
+        due_s=r.number_or_null(item, "due_s", where),
+        weight=r.number(item, "weight", where, 1.0),
+        count=r.whole(item, "count", where, 1, least=1),
+    )
+
+
+def _part(r: Reader, value: object, where: str) -> Part:
+    item = r.members(value, where, _PART)
+    outline = None
+    if item.get("outline_mm") is not None:
+        place = join(where, "outline_mm")
+        points = r.array(item["outline_mm"], place)
+        outline = tuple(r.pair(p, join(place, i), least=-math.inf) for i, p in enumerate(points))
+        if len(outline) < 3:
+            r.refuse(WRONG_TYPE, f"must have at least 3 points, not {len(outline)}", place)
+            outline = None
+    return Part(
+        id=r.text(item, "id", where),
+        setup=r.text(item, "setup", where),
+        volume_mm3=r.number(item, "volume_mm3", where),
+        height_mm=r.number(item, "height_mm", where),
+        area_mm2=r.number(item, "area_mm2", where),
+        precision=r.number(item, "precision", where),
+        release_s=r.number(item, "release_s", where),
+        due_s=r.number_or_null(item, "due_s", where),
+        weight=r.number(item, "weight", where, 1.0),
+        size_mm=_size(r, item, where),
+        outline_mm=outline,
+    )
+
+
+def _announced(r: Reader, value: object, where: str) -> Announced:
+    item = r.members(value, where, ("id", "machine", "start_s"))
+    return Announced(
+        r.text(item, "id", where), r.text(item, "machine", where), r.number(item, "start_s", where)
+    )
+
+
+def _names(r: Reader, problem: Problem, where: str) -> None:
+    """No name twice; every crew's window exists."""
+    machines, crews = join(where, "machines"), join(where, "crews")
+    r.unique(
+        ((m.name, join(join(machines, i), "name")) for i, m in enumerate(problem.machines)), "the machine"
+    )
+    r.unique(((c.name, join(join(crews, i), "name")) for i, c in enumerate(problem.crews)), "the crew")
+    made = [(b.id, join(join(join(where, "builds"), i), "id")) for i, b in enumerate(problem.builds)]
+    made += [(p.id, join(join(join(where, "parts"), i), "id")) for i, p in enumerate(problem.parts)]
+    r.unique(made, "the id")
+    wishes = join(where, "announced")
+    r.unique(((a.id, join(join(wishes, i), "id")) for i, a in enumerate(problem.announced)), "the wish for")
+    for i, crew in enumerate(problem.crews):
+        if crew.window and crew.window not in problem.windows:
+            r.refuse(UNKNOWN_NAME, f"there are no windows {crew.window!r}", join(join(crews, i), "window"))
+
+
+def _places(r: Reader, problem: Problem, where: str) -> None:
+    """Every build and every part has a machine that can make it."""
+    for i, build in enumerate(problem.builds):
+        if not any(build.runs_on(machine) for machine in problem.machines):
+            types = ", ".join(sorted(build.duration_s)) or "no type"
+            r.refuse(
+                FITS_NOWHERE,
+                f"build {build.id!r} ({build.setup}, runs on {types}) fits no machine",
+                join(join(where, "builds"), i),
+            )
+    for i, part in enumerate(problem.parts):
+        if not any(part.fits(machine) for machine in problem.machines):
+            r.refuse(
+                FITS_NOWHERE,
+                f"part {part.id!r} ({part.setup}, {part.height_mm:g} mm high, {part.area_mm2:g} mm2, "
+                f"precision {part.precision:g}) fits no chamber",
+                join(join(where, "parts"), i),
+            )
