@@ -2,49 +2,49 @@
 
 The one boundary where a driver's exceptions end. A lost link is retried, logged once when lost
 and once when back. Anything else that a driver raises, a bug included, becomes a fault of this
-machine alone. Starting is here too: intent on disk, then the start once, then evidence.
+machine alone. How a run is started is in `starter.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import structlog
 
+from farmd.daemon.blame import DRIVER_BUG, bug_of, cause_of, fault_of, printable
 from farmd.daemon.dispatch import NewBuild
 from farmd.daemon.evidence import Situation, facts_of, permit_of
 from farmd.daemon.ids import IdSource
 from farmd.daemon.ledger import Ledger
 from farmd.daemon.shop import Shop
+from farmd.daemon.starter import Starter
 from farmd.driver import (
     Attention,
     BedCleared,
     Driver,
     Event,
+    Faulted,
+    ForeignEnded,
+    ForeignStarted,
     Observed,
     Progressed,
+    Rebooted,
     RunFile,
-    StartOrder,
     Temperatures,
     now,
 )
 from farmd.model import facts as f
-from farmd.model.errors import ErrorCode, FarmdError, LinkLost, Refused
-from farmd.model.lifecycle import MachineState, RunState
+from farmd.model.errors import ErrorCode, FarmdError, LinkLost, ProtocolError, Refused
+from farmd.model.lifecycle import MachineState
 from farmd.model.machine import Fault, Machine
-from farmd.model.work import Build, Outcome
+from farmd.store.errors import NOT_STORABLE
 
 BACKOFF_S = (1.0, 2.0, 5.0, 10.0, 30.0)
-EVIDENCE_S = 120.0
-"""How long a start may go without evidence before the run is called uncertain (real seconds)."""
+STEADY_S = 60.0
+"""A link that was up this long is tried again at once when it is lost (seconds of the loop)."""
 
-DRIVER_BUG = ErrorCode(
-    "driver-bug",
-    "the machine's driver failed with an error of its own",
-    "restart the machine and report the log entry to the driver's maker; then `farmctl release NAME`",
-)
 NO_LINK = ErrorCode("no-link", "there is no link to the machine", "look at its power, cable and port")
 
 log = structlog.get_logger("attendant")
@@ -82,10 +82,12 @@ class Attendant:
         self._ledger = ledger
         self._shop = shop
         self._ids = ids
-        self._open_file = open_file
         self._reconnect = asyncio.Event()
         self._linked = False
+        self._linked_at = 0.0
+        self._lost_as = ""
         self._log = log.bind(machine=name)
+        self.starter = Starter(self, ledger=ledger, shop=shop, ids=ids, open_file=open_file)
 
     @property
     def machine(self) -> Machine:
@@ -95,11 +97,16 @@ class Attendant:
         """Keep the link up, for ever."""
         failures = 0
         while True:
-            connected_before = self._linked
             error = await self._serve_once()
-            failures = 0 if self._linked or connected_before else failures + 1
+            if self._linked and asyncio.get_running_loop().time() - self._linked_at >= STEADY_S:
+                failures = 0
             self._tell_lost(error)
-            await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
+            asked = asyncio.create_task(self._reconnect.wait())
+            try:
+                await asyncio.wait((asked,), timeout=BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
+            finally:
+                asked.cancel()
+            failures += 1
 
     async def _serve_once(self) -> FarmdError:
         self._reconnect.clear()
@@ -118,31 +125,47 @@ class Attendant:
             if not serving.done():
                 serving.cancel()
                 await asyncio.wait((serving,))
-        if isinstance(error, FarmdError):
-            return error
+                if not serving.cancelled() and (late := serving.exception()) is not None:
+                    self._log.error("driver failed while it was left", exc_info=late)
         if error is None:
             return LinkLost(NO_LINK, "the driver ended the link")
         if not isinstance(error, Exception):
             raise error
-        self._log.error("driver failed", exc_info=error)
-        return FarmdError(DRIVER_BUG, f"{type(error).__name__}: {error}")
+        return cause_of(error)
 
     def _tell_lost(self, error: FarmdError) -> None:
-        first = self.machine.state is not MachineState.OFFLINE or self._linked
+        """Once for each loss: the link is gone, or the machine needs a person."""
         self._linked = False
-        if first:
-            self._log.warning("link lost", code=error.code.name, what=error.what)
-            self._ledger.record(f.MachineLost(at=now(), actor="daemon", machine=self.name, reason=error.what))
+        self.starter.disturb(error.what)
+        machine = self.machine
+        if isinstance(error, LinkLost | ProtocolError):
+            if machine.state is not MachineState.OFFLINE:
+                lost = f.MachineLost(
+                    at=now(), actor="daemon", machine=self.name, reason=printable(error.what)
+                )
+                self._ledger.record(lost)
+        elif machine.state is not MachineState.FAULT or machine.fault != fault_of(error):
+            self.fault(fault_of(error))
+        if self._lost_as != error.code.name:
+            self._lost_as = error.code.name
+            self._log.warning("link lost", code=error.code.name, what=error.what, exc_info=error.__cause__)
         self.live.attention[error.code.name] = f"{error.what}; {error.remedy}"
 
     def _situation(self) -> Situation:
-        farm = self._ledger.farm
+        farm, spec = self._ledger.farm, self._shop.specs[self.name]
+        machine = farm.machines[self.name]
         return Situation(
-            farm, farm.machines[self.name], self.driver.capabilities, self._shop.out_of_sight_s, now()
+            farm,
+            machine,
+            self.driver.capabilities,
+            self._shop.out_of_sight_s,
+            now(),
+            starting=self.starter.run_id is not None and self.starter.run_id == machine.run_id,
+            cooldown_s=spec.chamber.cooldown_s if spec.chamber else 0.0,
         )
 
     def _report(self, event: Event) -> None:
-        """What the driver calls. Never raises: an event that does not follow is logged, not obeyed."""
+        """What the driver calls. An event that does not follow is logged, not obeyed."""
         match event:
             case Progressed():
                 self.live.fraction = event.fraction
@@ -156,133 +179,82 @@ class Attendant:
                 self._log.warning("attention", code=event.code, what=event.what)
                 return
             case Observed():
-                if not self._linked:
-                    self._log.info("link up", activity=event.activity.value, run=event.run_id)
-                self._linked = True
-                self.live.attention.clear()
-                self.live.firmware = event.firmware
+                self._link_up(event)
+            case _ if not self._linked:
+                self._log.warning("told before the machine was read", told=type(event).__name__)
+                return
+        if isinstance(event, Observed | Faulted | Rebooted | ForeignStarted | ForeignEnded):
+            self.starter.disturb(f"the machine told {type(event).__name__}")
         try:
-            if isinstance(event, BedCleared):
-                facts = permit_of(event, self._situation(), self._ids.permit())
-            else:
+            if not isinstance(event, BedCleared):
                 facts = facts_of(event, self._situation())
+            elif self._shop.specs[self.name].permit_from_machine:
+                facts = permit_of(self._situation(), self._ids)
+            else:
+                facts = []
             if facts:
                 self._ledger.record(*facts)
         except Refused as refused:
             self._log.warning("event does not follow", told=type(event).__name__, why=refused.what)
+            if refused.code is NOT_STORABLE:
+                self.fault(fault_of(bug_of(refused)))
+
+    def _link_up(self, event: Observed) -> None:
+        if not self._linked:
+            self._log.info("link up", activity=event.activity.value, run=event.run_id)
+            self._linked, self._linked_at = True, asyncio.get_running_loop().time()
+        self._lost_as = ""
+        self.live.attention.clear()
+        self.live.firmware = event.firmware
 
     # --- commands ---------------------------------------------------------------------------
 
     async def start(self, permit_id: str, work: NewBuild | str) -> None:
-        """Spend the permit on one start: intent on disk first, then the start once.
+        """Spend the permit on one start; see `Starter.start`."""
+        await self.starter.start(permit_id, work)
 
-        Raises `Refused` before anything is sent when the state does not allow it.
-        """
-        farm, at = self._ledger.farm, now()
-        facts: list[f.Fact] = []
-        if isinstance(work, NewBuild):
-            build_id = self._ids.build(farm)
-            facts.append(
-                f.BuildQueued(
-                    at=at,
-                    actor="daemon",
-                    build_id=build_id,
-                    operation=work.operation,
-                    items=work.items,
-                    duration_s=work.duration_s,
-                    material=work.material,
-                    nozzle_mm=work.nozzle_mm,
-                    file_sha256=work.file_sha256,
-                    mass_g=work.mass_g,
-                )
-            )
-        else:
-            build_id = work
-        run_id = self._ids.run()
-        sha256 = work.file_sha256 if isinstance(work, NewBuild) else farm.builds[work].file_sha256
-        facts.append(
-            f.RunIntended(
-                at=at,
-                actor="daemon",
-                run_id=run_id,
-                build_id=build_id,
-                machine=self.name,
-                permit_id=permit_id,
-                fence=farm.counters["fence"],
-                file_sha256=sha256,
-            )
-        )
-        await self._ledger.record(*facts)
-        run_log = self._log.bind(run=run_id, build=build_id)
-        try:
-            await self.driver.start(self._order(run_id, farm.builds[build_id]))
-        except Refused as refused:
-            run_log.warning("start refused", code=refused.code.name, what=refused.what)
-            self._end_unstarted(run_id, str(refused))
-            return
-        except LinkLost as lost:
-            self._doubt(run_id, f"the link was lost while starting: {lost.what}")
-            return
-        except Exception as error:  # noqa: BLE001 - the boundary: a driver's bug is its machine's fault alone
-            run_log.error("driver failed while starting", exc_info=error)
-            self._doubt(run_id, f"the driver failed while starting: {type(error).__name__}: {error}")
-            self.fault(Fault(DRIVER_BUG.name, f"{type(error).__name__}: {error}", DRIVER_BUG.remedy))
-            return
-        run = farm.runs.get(run_id)
-        if run is not None and run.state is RunState.INTENT:
-            await self._ledger.record(f.RunSent(at=now(), actor="daemon", run_id=run_id))
-        run_log.info("start sent")
-        asyncio.get_running_loop().call_later(EVIDENCE_S, self._miss_evidence, run_id)
-
-    def _order(self, run_id: str, build: Build) -> StartOrder:
-        file = None
-        if build.file_sha256 is not None:
-            name = self._ledger.farm.jobs[build.items[0].job_id].file_name
-            file = self._open_file(build.file_sha256, name)
-        spec = self._shop.specs[self.name]
-        return StartOrder(
-            run_id=run_id,
-            operation=build.operation,
-            duration_s=spec.operation_s if spec.is_station else build.duration_s,
-            parts=build.parts,
-            fence=self._ledger.farm.counters["fence"],
-            file=file,
-            material=build.material,
-            mass_g=build.mass_g,
-        )
-
-    def _end_unstarted(self, run_id: str, reason: str) -> None:
-        run = self._ledger.farm.runs.get(run_id)
-        if run is not None and run.state is RunState.INTENT:
-            self._ledger.record(
-                f.RunEnded(
-                    at=now(), actor="daemon", run_id=run_id, outcome=Outcome.NOT_STARTED, reason=reason
-                )
-            )
-
-    def _doubt(self, run_id: str, reason: str) -> None:
-        run = self._ledger.farm.runs.get(run_id)
-        if run is not None and run.state in (RunState.INTENT, RunState.SENT):
-            self._log.warning("start uncertain", run=run_id, why=reason)
-            self._ledger.record(f.RunDoubted(at=now(), actor="daemon", run_id=run_id, reason=reason))
-        # A fresh look may settle it.
+    def look_again(self) -> None:
+        """Open the link anew, soon, to read what the machine is."""
         self._reconnect.set()
 
-    def _miss_evidence(self, run_id: str) -> None:
-        run = self._ledger.farm.runs.get(run_id)
-        if run is not None and run.state is RunState.SENT:
-            self._doubt(run_id, f"no evidence of a start within {EVIDENCE_S:.0f} s")
+    async def pause(self) -> None:
+        await self._ask(self.driver.pause())
+
+    async def resume(self) -> None:
+        await self._ask(self.driver.resume())
 
     async def stop(self) -> None:
-        """Cancel the run safely, from within the daemon: what goes wrong is told, not raised."""
+        """Cancel the run safely; its end is told by the machine."""
+        await self._ask(self.driver.stop())
+
+    async def recover(self) -> None:
+        """A person says that the fault is mended."""
+        fault = self.machine.fault
+        if not self._linked or (fault is not None and fault.code == DRIVER_BUG.name):
+            # The daemon found this fault, so the driver knows nothing of it: a fresh look tells.
+            self.look_again()
+            return
+        await self._ask(self.driver.recover())
+
+    async def _ask(self, command: Awaitable[None]) -> None:
+        """Raises what the driver raises; a bug of its own as `MachineFault`."""
         try:
-            await self.driver.stop()
+            await command
+        except FarmdError:
+            raise
+        except Exception as error:
+            self._log.error("driver failed", exc_info=error)
+            bug = bug_of(error)
+            self.fault(fault_of(bug))
+            raise bug from error
+
+    async def give_up(self) -> None:
+        """Stop, from within the daemon: what goes wrong is told, not raised."""
+        try:
+            await self.stop()
         except FarmdError as error:
             self._log.warning("not stopped", code=error.code.name, what=error.what)
             self.live.attention[error.code.name] = f"{error.what}; {error.remedy}"
-        except Exception as error:  # noqa: BLE001 - the boundary: a driver's bug is its machine's fault alone
-            self._log.error("driver failed while stopping", exc_info=error)
-            self.fault(Fault(DRIVER_BUG.name, f"{type(error).__name__}: {error}", DRIVER_BUG.remedy))
 
     def estop(self) -> FarmdError | None:
         """Emergency stop, at once; the error when it could not be sent. Never raises."""
@@ -292,7 +264,9 @@ class Attendant:
             return error
         except Exception as error:  # noqa: BLE001 - one driver's bug must not keep the others from stopping
             self._log.error("emergency stop failed", exc_info=error)
-            return FarmdError(DRIVER_BUG, f"{type(error).__name__}: {error}", where=self.name)
+            return bug_of(error)
+        finally:
+            self.starter.break_off()
         return None
 
     def fault(self, fault: Fault) -> None:

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from farmd.daemon.rules import demand_of, fitness, readiness, wrong_setup
+from farmd.daemon.rules import demand_of, fitness, readiness, unwanted, wrong_setup
 from farmd.daemon.schedule import Schedule, Step
 from farmd.daemon.shop import Shop
 from farmd.model.farm import Farm
 from farmd.model.lifecycle import BuildState, JobState
 from farmd.model.machine import Machine, MachineSpec
-from farmd.model.work import PRINT, Job
+from farmd.model.work import PRINT, Build, Job
 
 BATCH_GRACE_S = 60.0
 """A powder batch may start this long before its planned time; earlier, its parts may not be complete."""
@@ -42,6 +42,8 @@ class Start:
     machine: str
     permit_id: str
     build: NewBuild | str
+    step: Step
+    """The step of the plan that this begins."""
 
 
 def dispatch(farm: Farm, schedule: Schedule, shop: Shop, now_s: float) -> list[Start]:
@@ -56,11 +58,12 @@ def dispatch(farm: Farm, schedule: Schedule, shop: Shop, now_s: float) -> list[S
         found = _first_startable(farm, schedule, shop, machine, spec, now_s, taken, taken_builds)
         if found is None:
             continue
-        starts.append(Start(name, machine.permit.id, found))
-        if isinstance(found, str):
-            taken_builds.add(found)
+        step, work = found
+        starts.append(Start(name, machine.permit.id, work, step))
+        if isinstance(work, str):
+            taken_builds.add(work)
         else:
-            for job_id, parts in found.items:
+            for job_id, parts in work.items:
                 taken[job_id] = taken.get(job_id, 0) + parts
     return starts
 
@@ -74,7 +77,7 @@ def _first_startable(
     now_s: float,
     taken: Mapping[str, int],
     taken_builds: set[str],
-) -> NewBuild | str | None:
+) -> tuple[Step, NewBuild | str] | None:
     for step in schedule.steps.get(machine.name, ()):
         found = still_wanted(farm, shop, spec, step, taken, taken_builds)
         if found is None:
@@ -83,7 +86,7 @@ def _first_startable(
         wanted = farm.builds[found] if isinstance(found, str) else found
         if spec.chamber is not None and now_s < step.start_at - BATCH_GRACE_S:
             return None
-        return None if wrong_setup(machine, spec, wanted) else found
+        return None if wrong_setup(machine, spec, wanted) else (step, found)
     return None
 
 
@@ -95,16 +98,14 @@ def still_wanted(
         build = farm.builds[step.work]
         if build.state is not BuildState.QUEUED or build.id in taken_builds:
             return None
-        return (
-            build.id
-            if all(_allowed(farm, shop, spec, i.job_id, build.operation) for i in build.items)
-            else None
-        )
+        return build.id if _goes_on(farm, shop, spec, build) else None
     items = step.items if step.work is None else ((step.work, 0),)
     fitting: list[tuple[Job, int]] = []
     for job_id, parts in items:
         job = farm.jobs.get(job_id)
-        if job is None or not _allowed(farm, shop, spec, job_id, PRINT):
+        if job is None or job.state is not JobState.OPEN:
+            continue
+        if fitness(demand_of(farm, job), spec, shop) is not None:
             continue
         missing = job.missing - taken.get(job_id, 0)
         # A plate always makes all its parts; of powder parts no more than are missing go in.
@@ -114,13 +115,12 @@ def still_wanted(
     return _made_up(spec, fitting) if fitting else None
 
 
-def _allowed(farm: Farm, shop: Shop, spec: MachineSpec, job_id: str, operation: str) -> bool:
-    job = farm.jobs.get(job_id)
-    if job is None or job.state is JobState.HELD or job.state is JobState.CANCELLED:
+def _goes_on(farm: Farm, shop: Shop, spec: MachineSpec, build: Build) -> bool:
+    """Whether a queued build may go on here. Whose parts are in it are made together: nobody may hold it."""
+    jobs = [farm.jobs[item.job_id] for item in build.items]
+    if unwanted(farm, build) or any(job.state is JobState.HELD for job in jobs):
         return False
-    if operation == PRINT and job.state is not JobState.OPEN:
-        return False
-    return fitness(demand_of(farm, job, operation), spec, shop) is None
+    return all(fitness(demand_of(farm, job, build.operation), spec, shop) is None for job in jobs)
 
 
 def _made_up(spec: MachineSpec, share: list[tuple[Job, int]]) -> NewBuild:

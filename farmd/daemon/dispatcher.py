@@ -11,18 +11,26 @@ from farmd.daemon.attendant import Attendant
 from farmd.daemon.dispatch import Start, dispatch
 from farmd.daemon.ledger import Ledger, Record
 from farmd.daemon.planning import Planning
+from farmd.daemon.rules import unwanted
 from farmd.daemon.shop import Shop
 from farmd.driver import now
+from farmd.driver.clock import speed
+from farmd.model import facts as f
 from farmd.model.errors import Refused
+from farmd.model.farm import Farm
+from farmd.model.work import Build
 
 PERIOD_S = 60.0
-"""Look again at least this often: a batch may only be waiting for its time."""
+"""Look again at least this often: a batch may only be waiting for its time (shop seconds)."""
 
 log = structlog.get_logger("dispatcher")
 
 
 class Dispatcher:
-    """Starts what is to be started. One start at a time per machine, by its permit."""
+    """Starts what is to be started, and withdraws what nobody wants any more.
+
+    One start at a time per machine, by its permit.
+    """
 
     def __init__(
         self, ledger: Ledger, planning: Planning, shop: Shop, attendants: Mapping[str, Attendant]
@@ -44,17 +52,24 @@ class Dispatcher:
         """Start what can be started, for ever."""
         async with asyncio.TaskGroup() as starting:
             while True:
+                self._withdraw()
                 for start in self._due():
+                    self._planning.begin(start.step)
                     starting.create_task(self._start(start), name=f"start:{start.machine}")
                 # The starts record their intents before anything else is decided.
                 await asyncio.sleep(0)
                 try:
-                    async with asyncio.timeout(PERIOD_S):
+                    async with asyncio.timeout(PERIOD_S / speed()):
                         await self._wake.wait()
                 except TimeoutError:
                     continue
                 finally:
                     self._wake.clear()
+
+    def _withdraw(self) -> None:
+        farm = self._ledger.farm
+        while (build := _first_unwanted(farm)) is not None:
+            self._ledger.record(f.BuildWithdrawn(at=now(), actor="daemon", build_id=build.id))
 
     def _due(self) -> list[Start]:
         if self.paused:
@@ -66,3 +81,8 @@ class Dispatcher:
             await self._attendants[start.machine].start(start.permit_id, start.build)
         except Refused as refused:
             log.info("not started", machine=start.machine, code=refused.code.name, why=refused.what)
+            self._planning.ask()
+
+
+def _first_unwanted(farm: Farm) -> Build | None:
+    return next((build for build in farm.builds.values() if unwanted(farm, build)), None)

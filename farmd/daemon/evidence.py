@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from farmd.daemon.ids import IdSource
+from farmd.daemon.onward import next_builds
 from farmd.driver import (
     Activity,
-    BedCleared,
     Capabilities,
     Ended,
     Event,
@@ -45,6 +46,10 @@ class Situation:
     capabilities: Capabilities
     out_of_sight_s: float
     now_s: float
+    starting: bool = False
+    """The start of the open run is being handed over this moment: not to be seen yet proves nothing."""
+    cooldown_s: float = 0.0
+    """What a run that ended unseen is given to cool down, from now on."""
 
     @property
     def run(self) -> Run | None:
@@ -67,30 +72,33 @@ def facts_of(event: Event, now: Situation) -> list[f.Fact]:
             return _started(run_id, evidence, now)
         case Ended():
             return _ended(event, now)
-        case Paused(run_id, reason) if _is(now, run_id, RunState.RUNNING):
-            return [f.RunPaused(at=now.now_s, actor=now.actor, run_id=run_id, reason=reason)]
-        case Resumed(run_id) if _is(now, run_id, RunState.PAUSED):
-            return [f.RunResumed(at=now.now_s, actor=now.actor, run_id=run_id)]
+        case Paused(run_id, reason) if now.run is not None and now.run.id == run_id:
+            return _adopt(now.run, Activity.PAUSED, now, reason)
+        case Resumed(run_id) if now.run is not None and now.run.id == run_id:
+            return _adopt(now.run, Activity.RUNNING, now)
         case Faulted(fault):
             return [_faulted(fault, now)] if now.machine.fault != fault or not _in_fault(now) else []
         case Recovered() if _in_fault(now):
             return [f.MachineRecovered(at=now.now_s, actor=now.actor, machine=now.machine.name)]
         case Rebooted(what):
             return _void(now, f"the machine restarted {what}".strip())
-        case ForeignStarted(name) if now.machine.state is not MachineState.FOREIGN:
-            return [f.ForeignRunStarted(at=now.now_s, actor=now.actor, machine=now.machine.name, name=name)]
+        case ForeignStarted(name):
+            return _foreign(name, now)
         case ForeignEnded() if now.machine.state is MachineState.FOREIGN:
             return [f.ForeignRunEnded(at=now.now_s, actor=now.actor, machine=now.machine.name)]
         case _:
             return []
 
 
-def _is(now: Situation, run_id: str, state: RunState) -> bool:
-    return now.run is not None and now.run.id == run_id and now.run.state is state
-
-
 def _in_fault(now: Situation) -> bool:
     return now.machine.state is MachineState.FAULT
+
+
+def _foreign(name: str, now: Situation) -> list[f.Fact]:
+    name = name or "unnamed"
+    if now.machine.state is MachineState.FOREIGN and now.machine.foreign == name:
+        return []
+    return [f.ForeignRunStarted(at=now.now_s, actor=now.actor, machine=now.machine.name, name=name)]
 
 
 def _faulted(fault: Fault, now: Situation) -> f.Fact:
@@ -106,7 +114,7 @@ def _void(now: Situation, reason: str) -> list[f.Fact]:
 def _started(run_id: str, evidence: str, now: Situation) -> list[f.Fact]:
     run = now.run
     if run is None or run.id != run_id:
-        return [f.ForeignRunStarted(at=now.now_s, actor=now.actor, machine=now.machine.name, name=run_id)]
+        return _foreign(run_id, now)
     if run.state in (RunState.RUNNING, RunState.PAUSED):
         return []
     return [f.RunStarted(at=now.now_s, actor=now.actor, run_id=run_id, evidence=evidence)]
@@ -144,19 +152,14 @@ def _observed(seen: Observed, now: Situation) -> list[f.Fact]:
     facts += _run_after(seen, now)
     run = now.run
     shows_other = seen.run_id is not None or seen.activity in (Activity.RUNNING, Activity.PAUSED)
-    foreign = shows_other and (run is None or seen.run_id != run.id) and seen.activity is not Activity.IDLE
-    ours = run is not None and seen.run_id == run.id and seen.activity in (Activity.RUNNING, Activity.PAUSED)
+    foreign = shows_other and not _shows(seen, run) and seen.activity is not Activity.IDLE
+    last: list[f.Fact] = []
     if seen.activity is Activity.FAULT:
         look, last = "fault", [_faulted(seen.fault or NOT_KNOWN_FAULT, now)]
     elif foreign:
-        look = "foreign"
-        last = [
-            f.ForeignRunStarted(
-                at=now.now_s, actor=now.actor, machine=now.machine.name, name=seen.run_id or ""
-            )
-        ]
+        look, last = "foreign", _foreign(seen.run_id or "", now)
     else:
-        look, last = "busy" if ours else "idle", []
+        look = "busy" if _shows(seen, run) else "idle"
     connected = f.MachineConnected(
         at=now.now_s, actor=now.actor, machine=now.machine.name, seen=look, firmware=seen.firmware
     )
@@ -169,7 +172,11 @@ def _permit_after(seen: Observed, now: Situation) -> list[f.Fact]:
         return _void(now, "the machine restarted")
     if seen.unseen_start:
         return _void(now, "something may have run while the link was away")
-    away_s = now.now_s - now.machine.since if now.machine.state is MachineState.OFFLINE else 0.0
+    if seen.activity is Activity.FAULT and seen.run_id is not None and not _shows(seen, now.run):
+        return _void(now, f"it stopped with {seen.run_id}")
+    # A fault may have been what ended the link.
+    unseen = now.machine.state in (MachineState.OFFLINE, MachineState.FAULT)
+    away_s = now.now_s - now.machine.since if unseen else 0.0
     if away_s > now.out_of_sight_s and not now.capabilities.history_authoritative:
         return _void(now, f"out of sight for {away_s:.0f} s")
     return []
@@ -180,25 +187,35 @@ def _run_after(seen: Observed, now: Situation) -> list[f.Fact]:
     run = now.run
     if run is None:
         return []
-    if seen.run_id == run.id and seen.activity in (Activity.RUNNING, Activity.PAUSED):
+    if _shows(seen, run):
         return _adopt(run, seen.activity, now)
+    if now.starting:
+        return []
     finished = next((item for item in reversed(seen.history) if item.run_id == run.id), None)
     if finished is not None:
-        return [_end(run, finished, now)]
+        ready_at = now.now_s + now.cooldown_s if now.cooldown_s else 0.0
+        return [_end(run, finished, now, ready_at)]
+    # Shown at rest, it has been there; and what moves without a name may be it.
+    nameless = seen.run_id is None and seen.activity in (Activity.RUNNING, Activity.PAUSED)
+    may_be_it = seen.run_id == run.id or nameless or seen.activity is Activity.FAULT
+    if run.started_at is None and now.capabilities.history_authoritative and not may_be_it:
+        reason = "the machine neither shows nor remembers it"
+        return [_end(run, Finished(run.id, Outcome.NOT_STARTED, reason), now)]
     if not now.capabilities.adopts:
         reason = "the daemon or the link ended while the machine was being fed"
         return [_end(run, Finished(run.id, Outcome.FAILED, reason), now)]
-    unproven = run.state in (RunState.INTENT, RunState.SENT, RunState.UNCERTAIN) and run.started_at is None
-    if unproven and now.capabilities.history_authoritative and seen.activity is not Activity.FAULT:
-        reason = "the machine neither shows nor remembers it"
-        return [_end(run, Finished(run.id, Outcome.NOT_STARTED, reason), now)]
     if run.state is RunState.UNCERTAIN:
         return []
     reason = "the machine neither shows this run nor tells what became of it"
     return [f.RunDoubted(at=now.now_s, actor=now.actor, run_id=run.id, reason=reason)]
 
 
-def _adopt(run: Run, activity: Activity, now: Situation) -> list[f.Fact]:
+def _shows(seen: Observed, run: Run | None) -> bool:
+    """Whether the machine shows the run as not over: moving, paused, or stopped by a fault."""
+    return run is not None and seen.run_id == run.id and seen.activity is not Activity.IDLE
+
+
+def _adopt(run: Run, activity: Activity, now: Situation, reason: str = "seen paused") -> list[f.Fact]:
     facts: list[f.Fact] = []
     state = run.state
     if state not in (RunState.RUNNING, RunState.PAUSED):
@@ -206,33 +223,33 @@ def _adopt(run: Run, activity: Activity, now: Situation) -> list[f.Fact]:
         facts.append(f.RunStarted(at=now.now_s, actor=now.actor, run_id=run.id, evidence=evidence))
         state = RunState.RUNNING
     if activity is Activity.PAUSED and state is RunState.RUNNING:
-        reason = "seen paused"
         facts.append(f.RunPaused(at=now.now_s, actor=now.actor, run_id=run.id, reason=reason))
     if activity is Activity.RUNNING and state is RunState.PAUSED:
         facts.append(f.RunResumed(at=now.now_s, actor=now.actor, run_id=run.id))
     return facts
 
 
-def permit_of(event: BedCleared, now: Situation, permit_id: str) -> list[f.Fact]:
+def permit_of(now: Situation, ids: IdSource) -> list[f.Fact]:
     """An ejector's word for a clear bed counts all parts of an ok run as good, and gives a permit."""
     machine, run = now.machine, now.farm.runs.get(now.machine.uncleared_run_id or "")
     if machine.permit is not None or machine.run_id is not None:
         return []
     counts: tuple[f.ItemCount, ...] = ()
+    onward: list[f.BuildQueued] = []
     if run is not None:
         ok = run.outcome is Outcome.OK
-        items = now.farm.builds[run.build_id].items
+        build = now.farm.builds[run.build_id]
         counts = tuple(
-            f.ItemCount(item.job_id, item.parts if ok else 0, 0 if ok else item.parts) for item in items
+            f.ItemCount(item.job_id, item.parts if ok else 0, 0 if ok else item.parts) for item in build.items
         )
-    return [
-        f.MachineCleared(
-            at=now.now_s,
-            actor=now.actor,
-            machine=machine.name,
-            permit_id=permit_id,
-            run_id=machine.uncleared_run_id,
-            counts=counts,
-            reason="ejected",
-        )
-    ]
+        onward = next_builds(now.farm, build, counts, at=now.now_s, actor=now.actor, new_id=ids.build)
+    cleared = f.MachineCleared(
+        at=now.now_s,
+        actor=now.actor,
+        machine=machine.name,
+        permit_id=ids.permit(),
+        run_id=machine.uncleared_run_id,
+        counts=counts,
+        reason="ejected",
+    )
+    return [cleared, *onward]

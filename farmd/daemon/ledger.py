@@ -20,7 +20,7 @@ from farmd.driver.clock import offload
 from farmd.model.apply import apply
 from farmd.model.facts import Fact
 from farmd.model.farm import Entity, Farm
-from farmd.store import Entry
+from farmd.store import Entry, require_storable
 
 RECENT = 2000
 """How many of the newest records are kept in memory for followers of the event stream."""
@@ -28,10 +28,11 @@ RECENT = 2000
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A fact with its number in the journal."""
+    """A fact with its number in the journal, and the entities as they are after it, closed ones included."""
 
     seq: int
     fact: Fact
+    changed: tuple[Entity, ...] = ()
 
 
 Listener = Callable[[tuple[Record, ...]], None]
@@ -52,33 +53,38 @@ class Ledger:
         self._store = store
         self._writer = writer
         self._listeners: list[Listener] = []
-        self._pending: list[tuple[Entry, asyncio.Future[None]]] = []
+        self._pending: list[tuple[Entry, asyncio.Future[tuple[Entity, ...]]]] = []
         self._wake = asyncio.Event()
+        self._flushing = asyncio.Lock()
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` with each batch of records right after it was applied; returns the way out."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 
-    def record(self, *facts: Fact) -> Awaitable[None]:
+    def record(self, *facts: Fact) -> Awaitable[tuple[Entity, ...]]:
         """Apply facts as one: all or none. Raises `Refused`.
 
-        Returns an awaitable that is done when they are on disk.
+        Returns an awaitable that is done when they are on disk; it gives the entities as they are
+        after the facts, in the order of change, closed ones included.
         """
-        changed: list[Entity] = []
+        steps: list[tuple[Entity, ...]] = []
         trial = self.farm if len(facts) == 1 else self.farm.copy()
         for fact in facts:
-            step = apply(trial, fact)
+            require_storable(fact)
+            steps.append(apply(trial, fact))
             if trial is not self.farm:
-                trial.merge(step)
-            changed += step
+                trial.merge(steps[-1])
+        changed = tuple(entity for step in steps for entity in step)
         self.farm.merge(changed)
         first = self.farm.revision + 1
         self.farm.revision += len(facts)
-        records = tuple(Record(first + i, fact) for i, fact in enumerate(facts))
+        records = tuple(
+            Record(first + i, fact, step) for i, (fact, step) in enumerate(zip(facts, steps, strict=True))
+        )
         self.recent.extend(records)
-        durable = asyncio.get_running_loop().create_future()
-        self._pending.append((Entry(tuple(facts), tuple(changed)), durable))
+        durable: asyncio.Future[tuple[Entity, ...]] = asyncio.get_running_loop().create_future()
+        self._pending.append((Entry(facts, changed), durable))
         self._wake.set()
         for listener in tuple(self._listeners):
             listener(records)
@@ -91,18 +97,19 @@ class Ledger:
             await self.flush()
 
     async def flush(self) -> None:
-        """Write everything recorded so far."""
-        self._wake.clear()
-        batch, self._pending = self._pending, []
-        if not batch:
-            return
-        entries = [entry for entry, _ in batch]
-        try:
-            await offload(lambda: self._store.commit(entries), self._writer)
-        except BaseException as error:
-            for _, durable in batch:
-                durable.cancel(f"not written: {error}")
-            raise
-        for _, durable in batch:
-            if not durable.done():
-                durable.set_result(None)
+        """Write everything recorded so far; when this returns, it is on disk."""
+        async with self._flushing:
+            self._wake.clear()
+            batch, self._pending = self._pending, []
+            if not batch:
+                return
+            entries = [entry for entry, _ in batch]
+            try:
+                await offload(lambda: self._store.commit(entries), self._writer)
+            except BaseException as error:
+                for _, durable in batch:
+                    durable.cancel(f"not written: {error}")
+                raise
+            for entry, durable in batch:
+                if not durable.done():
+                    durable.set_result(entry.changed)

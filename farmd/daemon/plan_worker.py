@@ -11,7 +11,7 @@ import os
 import sys
 
 from farmd.model.errors import FarmdError
-from farmd.planner import Budget, plan, read_plan, read_problem
+from farmd.planner import Budget, PlanningErrors, plan, read_plan, read_problem
 
 NICE = 10
 
@@ -26,6 +26,7 @@ def answer(line: str) -> dict[str, object]:
         budget=Budget(seconds=budget.get("seconds"), effort=budget.get("effort")),
         seed=request["seed"],
         policy=request["policy"],
+        stability_price_s=request["stability_price_s"],
         incumbent=None if incumbent is None else read_plan(incumbent),
     )
     return {"plan": found.as_dict()}
@@ -36,7 +37,7 @@ def main() -> None:
     for line in sys.stdin:
         try:
             reply = answer(line)
-        except (FarmdError, ValueError, KeyError, TypeError, ArithmeticError) as error:
+        except (FarmdError, PlanningErrors, ValueError, KeyError, TypeError, ArithmeticError) as error:
             reply = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(reply, separators=(",", ":")), flush=True)
 

@@ -12,7 +12,7 @@ import sys
 from typing import Any
 
 from farmd.daemon.planning import PlannerFailed
-from farmd.model.errors import FarmdError
+from farmd.planner.fields import PlanningErrors
 from farmd.planner.plans import Plan, read_plan
 from farmd.planner.problem import Problem
 
@@ -26,9 +26,10 @@ LINE_LIMIT = 256 * 1024 * 1024
 class PlannerProcess:
     """Owns the worker. `close` ends it."""
 
-    def __init__(self, *, policy: str, budget_s: float, seed: int = 0) -> None:
+    def __init__(self, *, policy: str, budget_s: float, stability_price_s: float, seed: int = 0) -> None:
         self._policy = policy
         self._budget_s = budget_s
+        self._stability_price_s = stability_price_s
         self._seed = seed
         self._process: asyncio.subprocess.Process | None = None
 
@@ -48,6 +49,7 @@ class PlannerProcess:
             "budget": budget,
             "seed": self._seed,
             "policy": self._policy,
+            "stability_price_s": self._stability_price_s,
             "incumbent": incumbent.as_dict() if incumbent else None,
         }
         try:
@@ -64,7 +66,8 @@ class PlannerProcess:
             raise PlannerFailed(str(reply["error"]))
         try:
             return read_plan(reply["plan"])
-        except (FarmdError, KeyError) as error:
+        except (PlanningErrors, KeyError) as error:
+            await self.close()
             raise PlannerFailed(f"the planner's worker answered nonsense: {error}") from error
 
     async def _exchange(self, line: str) -> dict[str, Any]:
@@ -76,7 +79,9 @@ class PlannerProcess:
         answer = await process.stdout.readline()
         if not answer:
             raise OSError("the worker ended")
-        reply: dict[str, Any] = json.loads(answer)
+        reply = json.loads(answer)
+        if not isinstance(reply, dict):
+            raise ValueError(f"the answer is not an object: {answer[:40]!r}")
         return reply
 
     async def _worker(self) -> asyncio.subprocess.Process:

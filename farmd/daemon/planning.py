@@ -3,22 +3,24 @@
 A greedy plan comes at once; a better one follows from whoever improves plans, in its own process
 and its own time. A result made from a state that has changed in what matters is dropped. Nothing
 is published that the checker refuses; the last good plan stays, and dispatch asks the rules again
-anyway. Whoever improves may hang, die or lie: that costs the improvement and nothing else.
+anyway. Whoever improves may hang, die or lie: that costs the improvement and nothing else. Work
+that no plan can hold is left out, with the reason, so that it does not keep the rest from being made.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import structlog
 
 from farmd.daemon.ledger import Ledger, Record
-from farmd.daemon.schedule import EMPTY, Schedule, schedule_of
+from farmd.daemon.schedule import EMPTY, Schedule, Step, schedule_of
 from farmd.daemon.shop import Shop
-from farmd.daemon.snapshot import Snapshot, take_snapshot
+from farmd.daemon.snapshot import Snapshot, job_of_part, take_snapshot
 from farmd.driver import now
+from farmd.driver.clock import speed
 from farmd.model import facts as f
 from farmd.planner.check import check
 from farmd.planner.plans import Plan
@@ -26,6 +28,10 @@ from farmd.planner.problem import Problem
 
 PERIOD_S = 1800.0
 """Plan anew at least this often, because time itself changes what is best (shop seconds)."""
+RETRY_S = 30.0
+"""Ask again this long after the planner failed (shop seconds)."""
+TRIES = 8
+"""How often less is asked for until a plan holds it."""
 
 _TELLS_NOTHING_NEW = (
     f.DaemonStopped,
@@ -53,6 +59,8 @@ _MAKES_STALE = (
     f.MaterialLoaded,
 )
 """Facts after which a plan made from an earlier state is not worth publishing."""
+
+INFEASIBLE = "infeasible"
 
 log = structlog.get_logger("planning")
 
@@ -88,12 +96,22 @@ class Planning:
         self._dirty = asyncio.Event()
         self._dirty.set()
         self._generation = 0
+        self._begun: set[str] = set()
         self._listeners: list[Callable[[], None]] = []
         ledger.subscribe(self._on_records)
 
     def on_publish(self, listener: Callable[[], None]) -> None:
         """Call `listener` after every published plan."""
         self._listeners.append(listener)
+
+    def ask(self) -> None:
+        """Plan anew soon."""
+        self._dirty.set()
+
+    def begin(self, step: Step) -> None:
+        """A step of the published plan is being started: it is no longer ahead."""
+        self._begun.add(step.run_name)
+        self.schedule = self.schedule.without((step.run_name,))
 
     def _on_records(self, records: tuple[Record, ...]) -> None:
         if any(isinstance(record.fact, _MAKES_STALE) for record in records):
@@ -103,53 +121,72 @@ class Planning:
 
     async def run(self) -> None:
         """Plan on changes, for ever, at most once in `min_interval_s` of the loop's time."""
+        wait_s = PERIOD_S
         while True:
             try:
-                async with asyncio.timeout(PERIOD_S):
+                async with asyncio.timeout(wait_s / speed()):
                     await self._dirty.wait()
             except TimeoutError:
                 log.debug("planning anew because time has passed")
             self._dirty.clear()
-            await self._replan()
+            try:
+                await self._replan()
+                wait_s = PERIOD_S
+            except PlannerFailed as failure:
+                self.failures += 1
+                log.warning("planner failed", why=str(failure))
+                wait_s = RETRY_S
             await asyncio.sleep(self._min_interval_s)
 
     async def _replan(self) -> None:
-        farm = self._ledger.farm
-        snapshot = take_snapshot(farm, self._shop, now(), self._announced())
+        self._begun.clear()
+        generation = self._generation
+        snapshot, plan = await self._first_plan()
         self.snapshot = snapshot
-        if snapshot.is_empty:
+        if plan is None:
             self._publish(None, snapshot)
             return
-        generation = self._generation
-        try:
-            plan = await self._planners.quick(snapshot.problem)
-            if not self._accept(plan, snapshot):
-                return
-            better = await self._planners.better(snapshot.problem, plan)
-        except PlannerFailed as failure:
-            self.failures += 1
-            log.warning("planner failed", why=str(failure))
-            return
+        self._require_sound(plan, snapshot)
+        self._publish(plan, snapshot)
+        better = await self._planners.better(snapshot.problem, plan)
         if better is None or better == plan:
             return
+        self._require_sound(better, snapshot)
         if self._generation != generation:
             log.debug("dropped a plan of an older state")
-            return
-        self._accept(better, snapshot)
+        elif better.status != INFEASIBLE:
+            self._publish(better, snapshot)
+
+    async def _first_plan(self) -> tuple[Snapshot, Plan | None]:
+        """The first plan that holds something, of as much work as it holds; None when there is none to do."""
+        left_out: dict[str, str] = {}
+        share = 1.0
+        for _ in range(TRIES):
+            farm = self._ledger.farm
+            snapshot = take_snapshot(
+                farm, self._shop, now(), self._announced(), backlog_share=share, without=left_out
+            )
+            if snapshot.is_empty:
+                return snapshot, None
+            plan = await self._planners.quick(snapshot.problem)
+            if plan.status != INFEASIBLE:
+                return snapshot, plan
+            named = _named(plan.reasons, snapshot)
+            left_out |= named
+            share = share if named else share / 2
+            log.warning("no plan holds all the work", first=plan.reasons[:1], left_out=len(left_out), share=share)
+        raise PlannerFailed(f"no plan holds any of the work: {'; '.join(plan.reasons[:3])}")
 
     def _announced(self) -> list[tuple[str, str, float]]:
         """The next step of each machine, as people were told."""
         first = [steps[0] for steps in self.schedule.steps.values() if steps]
         return [(step.run_name, step.machine, step.start_at) for step in first if step.work is not None]
 
-    def _accept(self, plan: Plan, snapshot: Snapshot) -> bool:
+    def _require_sound(self, plan: Plan, snapshot: Snapshot) -> None:
+        """Raises `PlannerFailed` for a plan that the checker refuses."""
         violations = check(snapshot.problem, plan)
         if violations:
-            self.failures += 1
-            log.error("plan refused by the checker", first=str(violations[0]), count=len(violations))
-            return False
-        self._publish(plan, snapshot)
-        return True
+            raise PlannerFailed(f"the checker refuses its plan: {violations[0]} ({len(violations)} in all)")
 
     def _publish(self, plan: Plan | None, snapshot: Snapshot) -> None:
         self.plan = plan
@@ -158,6 +195,19 @@ class Planning:
                 snapshot.revision, now(), left_out=snapshot.left_out, policy=self._policy
             )
         else:
-            self.schedule = schedule_of(plan, snapshot, made_at=now(), policy=self._policy)
+            schedule = schedule_of(plan, snapshot, made_at=now(), policy=self._policy)
+            # A start may have come while the plan was being made.
+            self.schedule = schedule.without(self._begun)
         for listener in self._listeners:
             listener()
+
+
+def _named(reasons: Iterable[str], snapshot: Snapshot) -> dict[str, str]:
+    """The jobs and builds that the reasons of an infeasible plan begin with, each with its reason."""
+    named: dict[str, str] = {}
+    known = {build.id for build in snapshot.problem.builds} | {part.id for part in snapshot.problem.parts}
+    for reason in reasons:
+        name, _, why = reason.partition(": ")
+        if name in known:
+            named.setdefault(job_of_part(name), why)
+    return named

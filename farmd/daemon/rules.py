@@ -15,7 +15,7 @@ from farmd.daemon.shop import Shop, satisfies
 from farmd.gcode import SlicedFile, check_safety
 from farmd.model.codec import decode
 from farmd.model.farm import Farm
-from farmd.model.lifecycle import JobState, MachineState, RunState
+from farmd.model.lifecycle import BuildState, JobState, MachineState, RunState
 from farmd.model.machine import Machine, MachineSpec
 from farmd.model.work import PRINT, Build, FileRecord, Job
 
@@ -260,6 +260,20 @@ def wants_work(job: Job) -> Obstacle | None:
             "in-work", f"all missing parts are in work ({job.in_work})", "wait for their clearing"
         )
     return None
+
+
+def unwanted(farm: Farm, build: Build) -> bool:
+    """Whether nobody wants a queued build any more: its parts are not missing, or their jobs cancelled."""
+    if build.state is not BuildState.QUEUED:
+        return False
+    return not any(_wants(farm.jobs[item.job_id], item.parts, build.operation) for item in build.items)
+
+
+def _wants(job: Job, parts: int, operation: str) -> bool:
+    if operation != PRINT:
+        return job.state is not JobState.CANCELLED
+    # What is in work counts the build's own parts.
+    return job.state in (JobState.OPEN, JobState.HELD) and job.quantity > job.good + job.in_work - parts
 
 
 def can_make(demand: Demand, shop: Shop) -> Iterator[MachineSpec]:

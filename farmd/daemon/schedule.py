@@ -5,8 +5,8 @@ Pure. Turns the planner's assignments, whose ids only `snapshot` gives a meaning
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 
 from farmd.daemon.snapshot import Snapshot, job_of_part, work_of_run
 from farmd.planner.plans import Plan
@@ -42,6 +42,14 @@ class Schedule:
         return sorted(
             (s for steps in self.steps.values() for s in steps), key=lambda s: (s.start_at, s.machine)
         )
+
+    def without(self, begun: Collection[str]) -> Schedule:
+        """What is left when the steps of these names have begun."""
+        left = {
+            name: tuple(step for step in steps if step.run_name not in begun)
+            for name, steps in self.steps.items()
+        }
+        return replace(self, steps=left)
 
 
 EMPTY = Schedule(0, 0.0)

@@ -72,7 +72,7 @@ def take_snapshot(
         now_s=now_s - origin_s,
         objective="weighted_tardiness",
         windows={
-            name: tuple((a - origin_s, b - origin_s) for a, b in spans)
+            name: tuple((max(a, now_s) - origin_s, b - origin_s) for a, b in spans)
             for name, spans in shop.windows(now_s, now_s + max(MIN_HORIZON_S, 4 * shop.horizon_s)).items()
         },
         crews=tuple(p.Crew(name, name, people) for name, people in shop.people.items()),

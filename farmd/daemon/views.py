@@ -23,13 +23,18 @@ from farmd.model.lifecycle import MachineState, RunState
 from farmd.model.work import Build, Job, Run
 
 View = dict[str, Any]
+_LATEST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
 
 
 def iso(at: float | None) -> str | None:
-    """UTC seconds to ISO 8601 with milliseconds, None to None."""
+    """UTC seconds to ISO 8601 with milliseconds, None to None; what is later than it can say, to its latest."""
     if at is None:
         return None
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return (
+        datetime.fromtimestamp(min(at, _LATEST), UTC)
+        .isoformat(timespec="milliseconds")
+        .replace("+00:00", "Z")
+    )
 
 
 def job_view(job: Job, farm: Farm, schedule: Schedule, now_s: float) -> View:
@@ -194,12 +199,17 @@ def why_view(answer: Why) -> View:
 
 def fact_view(seq: int, fact: Fact) -> View:
     """A record of the journal as an event."""
-    body = encode(fact)
-    at, actor = body.pop("at"), body.pop("actor")
-    if "file" in body:
+    return event_view(seq, type(fact).__name__, encode(fact))
+
+
+def event_view(seq: int, kind: str, body: View) -> View:
+    """The same from the fields of a fact as JSON values, which is how the store gives them."""
+    fields = dict(body)
+    at, actor = fields.pop("at"), fields.pop("actor")
+    if "file" in fields:
         # The summary of a file, its picture included, is asked for by itself.
-        body["file"] = {key: value for key, value in body["file"].items() if key != "summary"}
-    return {"seq": seq, "at": iso(at), "actor": actor, "kind": type(fact).__name__, **body}
+        fields["file"] = {key: value for key, value in fields["file"].items() if key != "summary"}
+    return {"seq": seq, "at": iso(at), "actor": actor, "kind": kind, **fields}
 
 
 def _makes(farm: Farm, run: Run, job: Job) -> bool:

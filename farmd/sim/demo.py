@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +34,7 @@ from farmd.sim.people import People, Worked
 from farmd.sim.report import ALL, Span, report
 from farmd.sim.scenario import APART, Demo, read_demo
 from farmd_drivers.marlin.driver import ADDED_COMMANDS
-from farmd_drivers.marlin.peer import Peer
+from farmd_drivers.marlin.peer import PtyPeer
 
 CUSTOMER = "customer"
 
@@ -50,7 +50,7 @@ class DemoRequest:
     seed: int = 1
 
 
-Watch = Callable[[Service, float], Awaitable[None]]
+Watch = Callable[[Service, float], Coroutine[Any, Any, None]]
 """What goes on beside the demo, such as the live view; cancelled at its end."""
 
 
@@ -64,13 +64,16 @@ async def demo(request: DemoRequest, watch: Watch, serve: Watch) -> dict[str, An
     set_clock(loop, Clock(time.time(), loop.time(), speed))
     summary: dict[str, Any] = {}
     with ExitStack() as closing:
-        peers: dict[str, Peer] = {}
+        peers: dict[str, PtyPeer] = {}
         for machine in config.machines:
             if machine.driver == "marlin":
-                peer = closing.enter_context(Peer())
+                peer = closing.enter_context(PtyPeer())
                 peers[machine.name] = peer
                 config = with_port(config, machine.name, peer.port)
-        planner = PlannerProcess(policy="plan", budget_s=config.planner.budget_s)
+        price = config.planner.stability_price_s
+        planner = PlannerProcess(
+            policy="plan", budget_s=config.planner.budget_s, stability_price_s=price, seed=request.seed
+        )
 
         async def body(service: Service) -> None:
             begins = now()
@@ -117,7 +120,7 @@ async def _until_done(service: Service, *, forever: bool) -> None:
 
 
 def _summary(
-    service: Service, config: Config, span: Span, worked: Worked, peers: dict[str, Peer]
+    service: Service, config: Config, span: Span, worked: Worked, peers: dict[str, PtyPeer]
 ) -> dict[str, Any]:
     groups = {spec.name: spec.group for spec in service.shop.specs.values()}
     figures = report(service.store, span, groups, worked)
@@ -134,7 +137,7 @@ def _summary(
     }
 
 
-def _executed(service: Service, name: str, peer: Peer) -> dict[str, Any]:
+def _executed(service: Service, name: str, peer: PtyPeer) -> dict[str, Any]:
     """Whether the emulator executed just the commands of the printed files, once and in order."""
     wanted: list[bytes] = []
     runs = [run for run in service.store.runs(machine=name, limit=ALL) if run.outcome is Outcome.OK]
@@ -143,5 +146,17 @@ def _executed(service: Service, name: str, peer: Peer) -> dict[str, Any]:
             raise Refused(UNKNOWN_JOB, where=run.id)
         with service.vault.open(run.file_sha256) as file:
             wanted += executable_lines(file)
-    executed = [command for command in peer.executed if not ADDED_COMMANDS.fullmatch(command)]
-    return {"runs": len(runs), "commands": len(executed), "exact": executed == wanted}
+    executed = peer.executed
+    return {"runs": len(runs), "commands": len(wanted), "exact": _only_added(executed, wanted)}
+
+
+def _only_added(executed: list[bytes], wanted: list[bytes]) -> bool:
+    """Whether `executed` is `wanted`, once and in order, with nothing between but what the driver adds."""
+    left = iter(wanted)
+    following = next(left, None)
+    for command in executed:
+        if command == following:
+            following = next(left, None)
+        elif not ADDED_COMMANDS.fullmatch(command):
+            return False
+    return following is None

@@ -13,10 +13,11 @@ QUICK_EFFORT = 1
 class CountedPlanner:
     """A planner without a clock. `effort` 0 makes the first plan the only one."""
 
-    def __init__(self, *, policy: str, effort: int, seed: int) -> None:
+    def __init__(self, *, policy: str, effort: int, seed: int, stability_price_s: float) -> None:
         self._policy = policy
         self._effort = effort
         self._seed = seed
+        self._stability_price_s = stability_price_s
 
     async def quick(self, problem: Problem) -> Plan:
         return await self._plan(problem, QUICK_EFFORT, None)

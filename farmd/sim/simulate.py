@@ -110,7 +110,12 @@ def _simulate(
 
     loop = WarpLoop()
     set_clock(loop, Clock(begins, 0.0))
-    planner = CountedPlanner(policy=request.policy, effort=request.effort, seed=request.seed)
+    planner = CountedPlanner(
+        policy=request.policy,
+        effort=request.effort,
+        seed=request.seed,
+        stability_price_s=config.planner.stability_price_s,
+    )
     try:
         loop.run_until_complete(
             run_farm(Setup(config, planner, policy=request.policy, ids=IdSource(request.seed)), body)
