@@ -17,6 +17,7 @@ import structlog
 from farmd import __version__
 from farmd.config import Config, shift_windows
 from farmd.daemon.attendant import Attendant
+from farmd.daemon.chronicle import chronicle
 from farmd.daemon.desk import Desk
 from farmd.daemon.dispatcher import Dispatcher
 from farmd.daemon.floor import Floor
@@ -74,6 +75,17 @@ async def run_farm(setup: Setup, body: Callable[[Service], Awaitable[None]]) -> 
     Raises `Refused` or `ConfigError` when the farm cannot be opened, `StoreFailed` when its record
     can no longer be written.
     """
+    try:
+        await _run_farm(setup, body)
+    except BaseExceptionGroup as group:
+        # Whatever ended the farm is told as itself, not as a group of one.
+        cause: BaseException = group
+        while isinstance(cause, BaseExceptionGroup) and len(cause.exceptions) == 1:
+            cause = cause.exceptions[0]
+        raise cause from None
+
+
+async def _run_farm(setup: Setup, body: Callable[[Service], Awaitable[None]]) -> None:
     config, ids = setup.config, setup.ids
     data_dir = config.farm.data_dir
     async with AsyncExitStack() as closing:
@@ -89,6 +101,7 @@ async def run_farm(setup: Setup, body: Callable[[Service], Awaitable[None]]) -> 
         drivers = {spec.name: make_driver(spec, setup) for spec in config.machine_specs()}
         shop = shop_of(config, drivers)
         ledger = Ledger(store, loaded.farm, writer)
+        ledger.subscribe(chronicle)
 
         def open_file(sha256: str, name: str) -> RunFile:
             size = ledger.farm.files[sha256].size_bytes
@@ -108,7 +121,7 @@ async def run_farm(setup: Setup, body: Callable[[Service], Awaitable[None]]) -> 
         async with asyncio.TaskGroup() as group:
 
             def stop_run(run: Run) -> None:
-                group.create_task(attendants[run.machine].stop(), name=f"stop:{run.machine}")
+                group.create_task(attendants[run.machine].give_up(), name=f"stop:{run.machine}")
 
             service = Service(
                 shop=shop,

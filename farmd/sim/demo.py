@@ -48,20 +48,20 @@ class DemoRequest:
     speed: float | None = None
     until_done: bool = False
     seed: int = 1
+    listen: str = "127.0.0.1:0"
 
 
-Watch = Callable[[Service, float], Coroutine[Any, Any, None]]
-"""What goes on beside the demo, such as the live view; cancelled at its end."""
+Face = Callable[[Service, Config], Coroutine[Any, Any, None]]
+"""What goes on beside the demo: its API and the live view. Cancelled at its end."""
 
 
-async def demo(request: DemoRequest, watch: Watch, serve: Watch) -> dict[str, Any]:
-    """Run the demo and return its summary. Raises `ConfigErrors`."""
+async def demo(request: DemoRequest, face: Face, end: asyncio.Event) -> dict[str, Any]:
+    """Run the demo until `end` is set, or all is done; its summary. Raises `ConfigErrors`."""
     plan = read_demo(request.shop)
-    config = at_home_in(load_config(request.shop, apart=APART), request.data_dir)
+    config = at_home_in(load_config(request.shop, apart=APART), request.data_dir, request.listen)
     config = with_links(config, plan.habits.machines, {"seed": request.seed})
-    speed = request.speed or plan.speed
     loop = asyncio.get_running_loop()
-    set_clock(loop, Clock(time.time(), loop.time(), speed))
+    set_clock(loop, Clock(time.time(), loop.time(), request.speed or plan.speed))
     summary: dict[str, Any] = {}
     with ExitStack() as closing:
         peers: dict[str, PtyPeer] = {}
@@ -70,20 +70,24 @@ async def demo(request: DemoRequest, watch: Watch, serve: Watch) -> dict[str, An
                 peer = closing.enter_context(PtyPeer())
                 peers[machine.name] = peer
                 config = with_port(config, machine.name, peer.port)
-        price = config.planner.stability_price_s
         planner = PlannerProcess(
-            policy="plan", budget_s=config.planner.budget_s, stability_price_s=price, seed=request.seed
+            policy="plan",
+            budget_s=config.planner.budget_s,
+            stability_price_s=config.planner.stability_price_s,
+            seed=request.seed,
         )
 
         async def body(service: Service) -> None:
             begins = now()
             people = People(service, plan.habits, random.Random(request.seed))
             async with asyncio.TaskGroup() as group:
-                beside = [group.create_task(people.run())]
-                beside += [group.create_task(each(service, speed)) for each in (watch, serve)]
+                beside = [group.create_task(people.run()), group.create_task(face(service, config))]
                 await _order(service, plan, request.shop.parent / "samples", begins)
-                await _until_done(service, forever=not request.until_done)
-                for task in beside:
+                done = group.create_task(_all_done(service))
+                ended = group.create_task(end.wait())
+                until = {ended, done} if request.until_done else {ended}
+                await asyncio.wait(until, return_when=asyncio.FIRST_COMPLETED)
+                for task in (*beside, done, ended):
                     task.cancel()
             await service.ledger.flush()
             span = Span(begins, now())
@@ -110,13 +114,14 @@ async def _order(service: Service, plan: Demo, samples: Path, begins: float) -> 
         await service.desk.submit(await upload(service, each.file, content), order, CUSTOMER)
 
 
-async def _until_done(service: Service, *, forever: bool) -> None:
-    """Until no job is open and no machine is busy."""
+async def _all_done(service: Service) -> None:
+    """Return when no job is open and no run either."""
     changed = asyncio.Event()
-    service.ledger.subscribe(lambda records: changed.set())
-    while forever or service.farm.jobs or service.farm.runs:
+    leave = service.ledger.subscribe(lambda records: changed.set())
+    while service.farm.jobs or service.farm.runs:
         await changed.wait()
         changed.clear()
+    leave()
 
 
 def _summary(

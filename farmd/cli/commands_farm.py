@@ -1,0 +1,199 @@
+"""The commands of farmctl about the whole farm: the plan, the walk list, events, what was made."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import time
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from farmd.cli.commands_jobs import JobId, is_job
+from farmd.cli.errors import NoDaemon
+from farmd.cli.session import Session, command, console
+from farmd.cli.text import here, since_time
+from farmd.model.errors import LinkLost
+
+if TYPE_CHECKING:
+    from farmd.cli.client import Client
+
+RECONNECT_S = (1.0, 2.0, 5.0, 10.0, 30.0)
+"""How long `events --follow` waits before each try to find a lost daemon again."""
+EVENTS = 1000
+
+
+class By(StrEnum):
+    """What each row of the throughput is of."""
+
+    MACHINE = "machine"
+    DESIGN = "design"
+    DAY = "day"
+
+
+def register(app: typer.Typer) -> None:
+    @command(app)
+    def plan(session: Session) -> None:
+        """What is planned where and when, and what is not.
+
+        \b
+        farmctl plan
+        """
+        from farmd.cli.pages import plan_page
+
+        with session.client() as client:
+            view = client.get("plan")
+        session.show(view, plan_page(view, here()))
+
+    @command(app, "next")
+    def next_(session: Session) -> None:
+        """The walk list: what people should do, in order.
+
+        Each with the command that tells farmd that it is done.
+
+        \b
+        farmctl next
+        """
+        from farmd.cli.tables import walk_table
+
+        with session.client() as client:
+            answer = client.get("next")
+        tasks = answer["tasks"]
+        session.show(answer, walk_table(tasks, here()) if tasks else "nothing to do")
+
+    @command(app)
+    def top(session: Session) -> None:
+        """The farm as it goes, every second.
+
+        q or Ctrl-C ends it. In a pipe, or with --json, one look.
+
+        \b
+        farmctl top
+        """
+        from farmd.cli.screen import Screen, frame_from
+
+        with session.client() as client:
+            frame = frame_from(client, here())
+            out = console()
+            if session.json:
+                session.print_json(frame.as_dict())
+            elif not out.is_terminal:
+                longest = max(len(frame.jobs), len(frame.tasks))
+                out.print(frame.picture(out.width, min(60, 6 + len(frame.machines) + longest)))
+            else:
+                with Screen(out) as screen:
+                    screen.show(frame)
+                    while not screen.wait(1.0):
+                        frame = frame_from(client, here(), before=frame)
+                        screen.show(frame)
+
+    @command(app)
+    def events(
+        session: Session,
+        follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as they happen.")] = False,
+        limit: Annotated[
+            int, typer.Option("--limit", "-n", min=1, max=EVENTS, help="The last so many.")
+        ] = 20,
+        job: Annotated[str | None, typer.Option(metavar="ID", help="About one job.")] = None,
+        machine: Annotated[str | None, typer.Option(metavar="NAME", help="About one machine.")] = None,
+        run: Annotated[str | None, typer.Option(metavar="ID", help="About one run.")] = None,
+    ) -> None:
+        """What happened, the newest last. With --follow and --json, one JSON object a line.
+
+        \b
+        farmctl events --machine mk4-03 -n 50
+        farmctl events --follow --json | jq .kind
+        """
+        from farmd.cli.pages import events_text
+
+        about = {"job": job, "machine": machine, "run": run}
+        with session.client() as client:
+            last = client.get("events", limit=limit, newest_first=True, **about)["events"][::-1]
+            if not follow:
+                session.show({"events": last}, *events_text(last, here()))
+                return
+            after = last[-1]["seq"] if last else 0
+            for event in itertools.chain(last, _followed(client, after, about)):
+                _show_event(session, event)
+
+    @command(app)
+    def throughput(
+        session: Session,
+        since: Annotated[
+            str | None,
+            typer.Option(metavar="D", help="From when: 12h, 7d, 2w ago, or a time; else from midnight."),
+        ] = None,
+        by: Annotated[By, typer.Option(help="What each row is of.")] = By.MACHINE,
+    ) -> None:
+        """What was made: good parts, scrap, runs, busy time.
+
+        \b
+        farmctl throughput --since 7d --by day
+        farmctl throughput --since 2026-03-01 --by design --json
+        """
+        from farmd.cli.pages import throughput_pace
+        from farmd.cli.tables import throughput_table
+
+        with session.client() as client:
+            answer = client.get("throughput", since=since_time(since, here()), by=by.value)
+        session.show(answer, throughput_table(answer), "", throughput_pace(answer))
+
+    @command(app)
+    def trace(session: Session, job_id: JobId) -> None:
+        """A job's builds, runs and every event about it.
+
+        \b
+        farmctl trace J-12
+        """
+        from farmd.cli.pages import builds_text, events_text, job_page
+
+        if not is_job(job_id):
+            raise typer.BadParameter(
+                f"{job_id!r} is not a job's id, which is J- and a number", param_hint="ID"
+            )
+        with session.client() as client:
+            view = client.get("jobs", job_id)
+            found = _events_of(client, job_id)
+        now = here()
+        parts = [job_page(view, now), "", *builds_text(view["builds"], now), "", *events_text(found, now)]
+        session.show({"job": view, "events": found}, *parts)
+
+
+def _events_of(client: Client, job_id: str) -> list[Any]:
+    found: list[Any] = []
+    while True:
+        after = found[-1]["seq"] if found else 0
+        page = client.get("events", after=after, limit=EVENTS, job=job_id)["events"]
+        found += page
+        if not page:
+            return found
+
+
+def _show_event(session: Session, event: Any) -> None:
+    from farmd.cli.pages import event_line
+
+    if session.json:
+        session.print_json(event, indent=None)
+    else:
+        console().print(event_line(event, here()), soft_wrap=True)
+
+
+def _followed(client: Client, after: int, about: dict[str, str | None]) -> Iterator[Any]:
+    """Events after a number, for ever: a lost daemon is looked for again, and told of once."""
+    tries = 0
+    while True:
+        try:
+            for event in client.follow(after, **about):
+                tries = 0
+                if event is not None:
+                    after = max(after, event["seq"])
+                    yield event
+        except (NoDaemon, LinkLost) as error:
+            if tries == len(RECONNECT_S):
+                raise
+            if tries == 0:
+                print(f"lost the daemon ({error.what}), looking for it again", file=sys.stderr)
+            time.sleep(RECONNECT_S[tries])
+            tries += 1

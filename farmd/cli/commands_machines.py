@@ -1,0 +1,194 @@
+"""The commands of farmctl about machines: see them, drive them, say what was done to them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from farmd.cli.commands_jobs import Reason
+from farmd.cli.errors import REFUSED, Failed, Told
+from farmd.cli.session import Session, command
+from farmd.cli.text import here, plain
+from farmd.model.errors import ErrorCode
+
+NOT_STOPPED = ErrorCode(
+    "not-stopped", "the machine could not be told to stop", "stop it at the machine itself, now"
+)
+
+MachineName = Annotated[str, typer.Argument(metavar="NAME", help="A machine.", show_default=False)]
+
+
+class Verdict(StrEnum):
+    """What a person sees at a machine whose run is uncertain."""
+
+    PRINTING = "printing"
+    NOT_STARTED = "not-started"
+    FAILED = "failed"
+
+
+def register(app: typer.Typer) -> None:
+    @command(app)
+    def machines(session: Session) -> None:
+        """All machines: what each does, waits for, and has loaded.
+
+        \b
+        farmctl machines
+        """
+        from farmd.cli.tables import machines_table
+
+        with session.client() as client:
+            answer = client.get("machines")
+        found = answer["machines"]
+        session.show(answer, machines_table(found, here()) if found else "no machines")
+
+    @command(app)
+    def machine(session: Session, name: MachineName) -> None:
+        """Everything about one machine, and its last runs.
+
+        \b
+        farmctl machine mk4-03
+        """
+        from farmd.cli.pages import machine_page
+
+        with session.client() as client:
+            view = client.get("machines", name)
+        session.show(view, machine_page(view, here()))
+
+    @command(app)
+    def pause(session: Session, name: MachineName, reason: Reason = "") -> None:
+        """Pause the run on a machine.
+
+        \b
+        farmctl pause mk4-03
+        """
+        _drive(session, name, "pause", reason)
+
+    @command(app)
+    def resume(session: Session, name: MachineName, reason: Reason = "") -> None:
+        """Go on with a paused run.
+
+        \b
+        farmctl resume mk4-03
+        """
+        _drive(session, name, "resume", reason)
+
+    @command(app)
+    def stop(session: Session, name: MachineName, reason: Reason = "") -> None:
+        """End the run on a machine safely.
+
+        Its parts are lost; what its job still needs is planned anew.
+
+        \b
+        farmctl stop mk4-03 --reason "spaghetti"
+        """
+        _drive(session, name, "stop", reason)
+
+    @command(app)
+    def estop(
+        session: Session,
+        name: Annotated[str | None, typer.Argument(metavar="[NAME]", show_default=False)] = None,
+        every: Annotated[bool, typer.Option("--all", help="Every machine of the farm.")] = False,
+        reason: Reason = "",
+    ) -> None:
+        """Emergency stop of one machine, or of all.
+
+        They are held after it, until `farmctl release`.
+
+        \b
+        farmctl estop mk4-03
+        farmctl estop --all
+        """
+        if (name is None) != every:
+            raise typer.BadParameter("give a machine's name, or --all")
+        if name is not None:
+            _drive(session, name, "estop", reason)
+            return
+        with session.client() as client:
+            answer = client.post("estop", body={"reason": reason})
+        stopped, running = answer["stopped"], answer["not_stopped"]
+        if running:
+            told = [Told(NOT_STOPPED.name, NOT_STOPPED.meaning, name, NOT_STOPPED.remedy) for name in running]
+            raise Failed(told, REFUSED, answer)
+        session.show(answer, f"{len(stopped)} stopped: {', '.join(map(plain, stopped))}")
+
+    @command(app)
+    def clear(
+        session: Session,
+        name: MachineName,
+        good: Annotated[int | None, typer.Option(min=0, help="Good parts; else all that are left.")] = None,
+        scrap: Annotated[int | None, typer.Option(min=0, help="Parts that are not good.")] = None,
+        reason: Reason = "",
+    ) -> None:
+        """Say that a machine is clear and ready.
+
+        Counts the parts that came off it, and gives the permit for the next start.
+
+        \b
+        farmctl clear mk4-03
+        farmctl clear mk4-03 --good 3 --scrap 1 --reason "warped corner"
+        """
+        from farmd.cli.pages import machine_line
+
+        with session.client() as client:
+            body = {"good": good, "scrap": scrap, "reason": reason}
+            answer = client.post("machines", name, "clear", body=body)
+        counted = f"counted {answer['good']} good, {answer['scrap']} scrap"
+        session.show(answer, counted, machine_line(answer["machine"], here()))
+
+    @command(app)
+    def load(
+        session: Session,
+        name: MachineName,
+        material: Annotated[
+            str, typer.Argument(metavar="MATERIAL|LOT", help='Such as "PLA black", or a known lot.')
+        ],
+        grams: Annotated[float | None, typer.Option(min=0, help="How much of it is there.")] = None,
+        nozzle: Annotated[
+            float | None, typer.Option("--nozzle", metavar="MM", help="The nozzle, too.")
+        ] = None,
+        lot: Annotated[str | None, typer.Option(help="The lot that the material is of.")] = None,
+    ) -> None:
+        """Say what has been loaded on a machine.
+
+        \b
+        farmctl load mk4-03 "PETG black" --grams 1000
+        farmctl load mk4-03 PLA --nozzle 0.6
+        """
+        from farmd.cli.pages import machine_line
+        from farmd.cli.state import nozzle as nozzle_text
+
+        with session.client() as client:
+            body = {"material": material, "grams": grams, "nozzle_mm": nozzle, "lot": lot}
+            view = client.post("machines", name, "load", body=body)
+        loaded = ", ".join(filter(None, (view["material"], nozzle_text(view["nozzle_mm"]), view["lot"])))
+        session.show(view, f"loaded {plain(loaded)}", machine_line(view, here()))
+
+    @command(app)
+    def resolve(
+        session: Session,
+        run: Annotated[str, typer.Argument(metavar="RUN", help="A run, R-….", show_default=False)],
+        verdict: Annotated[Verdict, typer.Argument(help="What the machine really does.", show_default=False)],
+    ) -> None:
+        """Say what became of an uncertain run.
+
+        Look at its machine first: nothing else can tell.
+
+        \b
+        farmctl resolve R-7K2M9QX4TB printing
+        """
+        with session.client() as client:
+            view = client.post("runs", run, "resolve", body={"verdict": verdict.value})
+        session.show(view, f"{view['id']} on {view['machine']} is {view['outcome'] or view['state']}")
+
+
+def _drive(session: Session, name: str, verb: str, reason: str) -> None:
+    """Tell a machine something. What the daemon answers is how it was then: the machine obeys after that."""
+    from farmd.cli.state import machine_note, machine_word
+
+    with session.client() as client:
+        view = client.post("machines", name, verb, body={"reason": reason})
+    now = here()
+    was = ": ".join(filter(None, (machine_word(view, now)[0], machine_note(view, now))))
+    session.show(view, f"told {plain(name)} to {'stop at once' if verb == 'estop' else verb}; it was {was}")
