@@ -1,0 +1,102 @@
+"""The same request twice: one act, the same answer.
+
+A POST with an `Idempotency-Key` is answered once; the answer is kept in the store, and whoever
+sends the key with the same request again gets it again. Only what was done is kept: a refusal
+changed nothing, and the next try may succeed. Knows requests as hashes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Annotated, Any
+from weakref import WeakValueDictionary
+
+from fastapi import Header, Request, Response
+from fastapi.routing import APIRoute
+
+from farmd.api.errors import BAD_REQUEST
+from farmd.driver import now, offload
+from farmd.model.errors import ErrorCode, Refused
+from farmd.store import Answer, Store
+
+IDEMPOTENCY_CONFLICT = ErrorCode(
+    "idempotency-conflict",
+    "this Idempotency-Key was used for another request",
+    "use a new key for a new request",
+)
+REPLAYED = "Idempotent-Replayed"
+_LONGEST_KEY = 200
+
+Remember = Callable[[Answer], Awaitable[None]]
+"""Writes an answer, on the ledger's writer; done when it is on disk."""
+
+IdempotencyKey = Annotated[
+    str | None, Header(alias="Idempotency-Key", description="same key and request, same answer")
+]
+
+
+def idempotency_key(key: IdempotencyKey = None) -> None:
+    """Shows the header in the API's description; `Answers` reads it."""
+
+
+class Answers:
+    """Answers requests with a key once."""
+
+    def __init__(self, store: Store, remember: Remember) -> None:
+        self._store = store
+        self._remember = remember
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def once(
+        self, request: Request, content_sha256: str, act: Callable[[], Awaitable[Response]]
+    ) -> Response:
+        """What `act` answers, or answered before. `content_sha256` stands for what the request carries.
+
+        Raises `Refused(IDEMPOTENCY_CONFLICT)` and whatever `act` raises.
+        """
+        key = request.headers.get("idempotency-key")
+        if key is None:
+            return await act()
+        if not key.isascii() or not key.isprintable() or not 0 < len(key) <= _LONGEST_KEY:
+            what = f"a key has 1 to {_LONGEST_KEY} printable characters"
+            raise Refused(BAD_REQUEST, what, where="Idempotency-Key")
+        wanted = sha256_of([request.method, request.url.path, request.url.query, content_sha256])
+        # Two at the same moment: the second waits for the first's answer.
+        async with self._locks.setdefault(key, asyncio.Lock()):
+            known = await offload(lambda: self._store.idempotent(key))
+            if known is not None:
+                return _replay(known, wanted)
+            response = await act()
+            text = bytes(response.body).decode()
+            await self._remember(Answer(key, wanted, response.status_code, text, now()))
+            return response
+
+
+class IdempotentRoute(APIRoute):
+    """A route whose POSTs, small ones with JSON bodies, honour the header."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handle_once(request: Request) -> Response:
+            if request.method != "POST":
+                return await handle(request)
+            answers: Answers = request.app.state.context.answers
+            content = hashlib.sha256(await request.body()).hexdigest()
+            return await answers.once(request, content, lambda: handle(request))
+
+        return handle_once
+
+
+def sha256_of(value: Any) -> str:
+    """The hash of a plain JSON value."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _replay(known: Answer, wanted: str) -> Response:
+    if known.request_sha256 != wanted:
+        raise Refused(IDEMPOTENCY_CONFLICT, where=known.key)
+    return Response(known.response, known.status, {REPLAYED: "true"}, "application/json")

@@ -1,0 +1,179 @@
+"""Metrics for Prometheus, in its text format 0.0.4. docs/METRICS.md explains each; a test compares the two."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from fastapi import APIRouter
+from fastapi.responses import PlainTextResponse
+
+from farmd import __version__
+from farmd.api.context import Context, Ctx
+from farmd.daemon.walk import walk_list
+from farmd.driver import now
+from farmd.model.lifecycle import JobState, MachineState
+from farmd.store import ThroughputRow
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+router = APIRouter(tags=["health"])
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric as declared: `kind` is gauge or counter."""
+
+    name: str
+    kind: str
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A value of a metric, for these values of its labels."""
+
+    value: float
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+INFO = Metric("farmd_info", "gauge", "Always 1; the labels say which farm and version.", ("farm", "version"))
+STARTED = Metric("farmd_start_time_seconds", "gauge", "When the daemon started, in seconds since the epoch.")
+JOBS = Metric(
+    "farmd_jobs", "gauge", "Jobs in memory: open, held, or finished with work still open.", ("state",)
+)
+MACHINES = Metric("farmd_machines", "gauge", "Machines by what their link last told.", ("state",))
+HELD = Metric("farmd_machines_held", "gauge", "Machines that a person holds.")
+TASKS = Metric("farmd_tasks", "gauge", "Things for people to do, as on the walk list.", ("kind",))
+BUILDS = Metric("farmd_builds_open", "gauge", "Builds that are queued, assigned or not cleared.")
+RUNS = Metric(
+    "farmd_runs_total", "counter", "Runs that ended, since the record began.", ("machine", "outcome")
+)
+GOOD = Metric(
+    "farmd_parts_good_total", "counter", "Good parts off the last step of their route.", ("machine",)
+)
+PASSED = Metric(
+    "farmd_parts_passed_total", "counter", "Good parts off an earlier step of their route.", ("machine",)
+)
+SCRAP = Metric("farmd_parts_scrap_total", "counter", "Parts counted as scrap.", ("machine",))
+BUSY = Metric("farmd_busy_seconds_total", "counter", "Time that runs took, pauses included.", ("machine",))
+PLAN_AGE = Metric("farmd_plan_age_seconds", "gauge", "Age of the published plan, in the shop's time.")
+PLAN_STEPS = Metric("farmd_plan_steps", "gauge", "Steps of the published plan.")
+LEFT_OUT = Metric("farmd_plan_left_out_jobs", "gauge", "Jobs that the plan leaves out.")
+FAILURES = Metric(
+    "farmd_planner_failures_total",
+    "counter",
+    "Plans that failed or were refused by the checker since the start.",
+)
+REVISION = Metric("farmd_journal_revision", "gauge", "Number of the newest fact.")
+STREAMS = Metric("farmd_event_streams", "gauge", "Listeners to the stream of events.")
+LAG = Metric("farmd_loop_lag_seconds", "gauge", "How long one turn of the event loop took just now.")
+
+METRICS = (
+    INFO,
+    STARTED,
+    JOBS,
+    MACHINES,
+    HELD,
+    TASKS,
+    BUILDS,
+    RUNS,
+    GOOD,
+    PASSED,
+    SCRAP,
+    BUSY,
+    PLAN_AGE,
+    PLAN_STEPS,
+    LEFT_OUT,
+    FAILURES,
+    REVISION,
+    STREAMS,
+    LAG,
+)
+TASK_KINDS = ("resolve", "fault", "clear", "load", "link")
+
+
+@router.get("/metrics", response_class=PlainTextResponse)
+async def get_metrics(context: Ctx) -> PlainTextResponse:
+    """All metrics, as Prometheus reads them."""
+    lag_s = await _loop_lag_s()
+    made = await context.tally.rows()
+    samples = {**_state(context), **_made(made), LAG: [Sample(lag_s)]}
+    return PlainTextResponse(render(samples), media_type=CONTENT_TYPE)
+
+
+def render(samples: Mapping[Metric, Iterable[Sample]]) -> str:
+    """The text format: each metric with its help and kind, in the order of their declaration."""
+    return "".join(line + "\n" for metric in METRICS for line in _lines(metric, samples.get(metric, ())))
+
+
+def _lines(metric: Metric, samples: Iterable[Sample]) -> Iterator[str]:
+    yield f"# HELP {metric.name} {_escaped(metric.help)}"
+    yield f"# TYPE {metric.name} {metric.kind}"
+    for sample in samples:
+        labels = ",".join(f'{name}="{_escaped(sample.labels[name], quoted=True)}"' for name in metric.labels)
+        yield f"{metric.name}{'{' + labels + '}' if labels else ''} {_number(sample.value)}"
+
+
+def _escaped(text: str, *, quoted: bool = False) -> str:
+    text = text.replace("\\", "\\\\").replace("\n", "\\n")
+    return text.replace('"', '\\"') if quoted else text
+
+
+def _number(value: float) -> str:
+    if math.isinf(value):
+        return "+Inf" if value > 0 else "-Inf"
+    return "NaN" if math.isnan(value) else repr(value)
+
+
+def _state(context: Context) -> dict[Metric, list[Sample]]:
+    service = context.service
+    farm, schedule = service.farm, service.planning.schedule
+    jobs = Counter(job.state for job in farm.jobs.values())
+    machines = Counter(machine.state for machine in farm.machines.values())
+    tasks = Counter(task.kind for task in walk_list(farm, schedule, service.shop, now()))
+    steps = sum(map(len, schedule.steps.values()))
+    return {
+        INFO: [Sample(1, {"farm": service.shop.name, "version": __version__})],
+        STARTED: [Sample(service.started_at)],
+        JOBS: [Sample(jobs[state], {"state": state.value}) for state in JobState],
+        MACHINES: [Sample(machines[state], {"state": state.value}) for state in MachineState],
+        HELD: [Sample(sum(machine.held is not None for machine in farm.machines.values()))],
+        TASKS: [Sample(tasks[kind], {"kind": kind}) for kind in TASK_KINDS],
+        BUILDS: [Sample(len(farm.builds))],
+        # Before the first plan there is none that could be old.
+        PLAN_AGE: [Sample(max(0.0, now() - schedule.made_at))] if schedule.made_at else [],
+        PLAN_STEPS: [Sample(steps)],
+        LEFT_OUT: [Sample(len(schedule.left_out))],
+        FAILURES: [Sample(service.planning.failures)],
+        REVISION: [Sample(farm.revision)],
+        STREAMS: [Sample(context.feed.followers)],
+    }
+
+
+def _made(rows: Iterable[ThroughputRow]) -> dict[Metric, list[Sample]]:
+    samples: dict[Metric, list[Sample]] = {metric: [] for metric in (RUNS, GOOD, PASSED, SCRAP, BUSY)}
+    for row in rows:
+        machine = {"machine": row.key}
+        for outcome, count in (
+            ("ok", row.runs_ok),
+            ("failed", row.runs_failed),
+            ("cancelled", row.runs_cancelled),
+        ):
+            samples[RUNS].append(Sample(count, {**machine, "outcome": outcome}))
+        samples[GOOD].append(Sample(row.good, machine))
+        samples[PASSED].append(Sample(row.passed, machine))
+        samples[SCRAP].append(Sample(row.scrap, machine))
+        samples[BUSY].append(Sample(row.busy_s, machine))
+    return samples
+
+
+async def _loop_lag_s() -> float:
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    await asyncio.sleep(0)
+    return loop.time() - began
