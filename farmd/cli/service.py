@@ -8,6 +8,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from zoneinfo import ZoneInfo
 
 import structlog
 
@@ -62,7 +63,8 @@ async def served(service: Service, config: Config) -> AsyncIterator[HttpServer]:
     """The API of a running farm, at the configured address. Raises `ConfigError`."""
     api = config.api
     token = await offload(lambda: load_or_create_token(api.token_file))
-    app = create_app(service, auth=Auth(token), max_upload_bytes=api.max_upload_mb << 20)
+    zone = ZoneInfo(config.farm.timezone)
+    app = create_app(service, auth=Auth(token), max_upload_bytes=api.max_upload_mb << 20, zone=zone)
     server = HttpServer(app, api.host, api.port)
     await server.start()
     try:

@@ -18,6 +18,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+RESOLUTION_S = 1e-9
 
 
 class Deadlock(RuntimeError):
@@ -96,3 +97,5 @@ class WarpLoop(asyncio.SelectorEventLoop):
         else:
             # At large times a tiny step may not advance a float at all.
             self._time_s = max(self._time_s + timeout, math.nextafter(self._time_s, math.inf))
+            # asyncio calls a timer due when it is within this of now; less than a float's grain is never.
+            self._clock_resolution = max(RESOLUTION_S, 2 * math.ulp(self._time_s))

@@ -243,7 +243,7 @@ def test_reset_in_mid_print_fails_the_run_and_never_repeats_it(banner: bytes, af
     assert abs(failed.lines_accepted - executed) <= 1
     shop.until(states.Ready)
     assert shop.executed_job() == shop.job[:executed]
-    assert b"M140 S0" in shop.machine.executed or shop.machine.bed.target_c == 0
+    assert b"M140 S0" in shop.machine.executed or shop.machine.body.bed.target_c == 0
 
 
 def test_kill_is_told_with_all_of_its_text() -> None:
@@ -267,7 +267,7 @@ def test_kill_is_told_with_all_of_its_text() -> None:
 
 def test_hang_is_found_and_the_heaters_are_told_off() -> None:
     shop = Shop().ready()
-    shop.begin([b"M106", b"G4 S4", *job_of(400)])
+    shop.begin([b"M106", *job_of(400)])
     shop.until(states.RunBegan)
     shop.machine.hang()
     at = shop.now
@@ -333,13 +333,13 @@ def test_host_actions() -> None:
 def test_cancel_ends_a_heat_wait_and_leaves_it_cold() -> None:
     shop = Shop(build=Build(heat_c_per_s=0.1)).ready()
     shop.begin([b"M190 S110", *job_of(50)])
-    while shop.machine.bed.target_c != 110:
+    while shop.machine.body.bed.target_c != 110:
         shop.turn()
     shop.wire.cancel("asked")
     at = shop.now
     shop.until(states.RunCancelled)
     assert shop.now - at < 5
-    assert shop.machine.bed.target_c == shop.machine.nozzle.target_c == 0
+    assert shop.machine.body.bed.target_c == shop.machine.body.nozzle.target_c == 0
     assert shop.executed_job() == [b"M190 S110"]
     assert shop.wire.phase is Phase.IDLE
     shop.begin(job_of(60))
@@ -408,7 +408,7 @@ def test_any_noise_keeps_the_sequence_or_fails_at_the_right_place(seed: int) -> 
     assert done == shop.job[: len(done)], "never twice, never out of order, never one left out"
     if isinstance(end, states.RunDone):
         assert done == shop.job
-        assert upset is None
+        assert upset is None or shop.machine.executed[-1] == b"M105", "upset when all was done already"
     else:
         assert isinstance(end, states.RunFailed)
         assert upset is not None, f"noise alone of 5 % must not end a print: {end}"

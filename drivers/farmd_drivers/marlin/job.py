@@ -1,0 +1,202 @@
+"""A sliced file as a job to be streamed: checked before the start, read in batches, places told.
+
+`check`, `next_batch` and `close` read the file and may block: call them off the loop, one at a time. The
+rest is arithmetic. Memory is bounded: a handful of batches, and one number per layer.
+
+The machine gets the file's executable lines as they stand, with one exception: `M0` and `M1` without a
+time would block the link until somebody presses a button, so the run pauses there instead.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import BinaryIO
+
+from farmd.driver import RunFile
+from farmd.gcode import check_line, numbered_lines, parse_line
+from farmd.model.errors import ErrorCode, Refused
+from farmd.model.work import Place
+from farmd_drivers.marlin.replies import COMMAND_BYTES
+
+BATCH_LINES = 256
+BATCHES_KEPT = 6
+"""The batch in the wire, one waiting, one being read, and those before that a rewind may reach."""
+
+COMMAND_TOO_LONG = ErrorCode(
+    "command-too-long",
+    "a command of the file is longer than the firmware's line buffer, which would cut it",
+    "shorten it (often a message, M117) in the slicer's custom G-code and slice again",
+)
+COMMAND_FORBIDDEN = ErrorCode(
+    "command-forbidden",
+    "the file holds a command that is never sent to a machine",
+    "take it out of the slicer's custom G-code and slice again",
+)
+NOTHING_TO_SEND = ErrorCode(
+    "nothing-to-send", "the file holds no command", "slice the model again and submit the new file"
+)
+
+_PLAIN_MOVES = frozenset({b"G0 ", b"G1 ", b"G2 ", b"G3 "})
+_PLAIN_BYTES = b"0123456789.- XYZEFIJ"
+_HEIGHT = re.compile(rb"Z *(-?[\d.]+)", re.IGNORECASE)
+LAYER_MARK = re.compile(rb"^(?:;LAYER_CHANGE|;LAYER:\d|; CHANGE_LAYER)", re.MULTILINE)
+
+
+@dataclass(slots=True)
+class Batch:
+    """Commands in a row. `first` is the index of the first of them in the job, from 0.
+
+    `lines` and `offsets` are their places in the file; `heights` has (index in the batch, Z in mm)
+    where Z changes, after `height_before`. With `pause`, the run pauses after them for that reason.
+    """
+
+    first: int
+    height_before: float | None
+    commands: list[bytes] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)
+    offsets: list[int] = field(default_factory=list)
+    heights: list[tuple[int, float]] = field(default_factory=list)
+    pause: str | None = None
+
+
+class _LayerWatch:
+    """A stream that notes where layers begin while it is read."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._tail = b""
+        self._tail_at = 0
+        self.layers: list[int] = []
+
+    def read(self, size: int = -1, /) -> bytes:
+        chunk = self._stream.read(size)
+        data = self._tail + chunk
+        cut = data.rfind(b"\n") + 1 if chunk else len(data)
+        self.layers += [self._tail_at + found.start() for found in LAYER_MARK.finditer(data, 0, cut)]
+        self._tail = data[cut:]
+        self._tail_at += cut
+        return chunk
+
+
+class JobFile:
+    """The commands of one file, in order, with their places."""
+
+    def __init__(self, file: RunFile) -> None:
+        self._file = file
+        self._layers: list[int] = []
+        self._kept: deque[Batch] = deque(maxlen=BATCHES_KEPT)
+        self._stream: BinaryIO | None = None
+        self._rows: Iterator[tuple[int, int, bytes]] = iter(())
+        self._read = 0
+        self._height: float | None = None
+        self._relative = False
+
+    def check(self) -> None:
+        """Read the whole file once; raises `Refused` for what must not or cannot be sent, or `OSError`."""
+        with self._file.open() as stream:
+            watch = _LayerWatch(stream)
+            count = 0
+            for line, _, command in numbered_lines(watch):
+                count += 1
+                self._check_command(line, command)
+            self._layers = watch.layers
+        if not count:
+            raise Refused(NOTHING_TO_SEND, where=self._file.name)
+
+    def _check_command(self, line: int, command: bytes) -> bool:
+        """Whether the command is a plain move; raises `Refused`."""
+        if len(command) > COMMAND_BYTES:
+            what = f"line {line} has a command of {len(command)} bytes; {COMMAND_BYTES} fit"
+            raise Refused(COMMAND_TOO_LONG, what, where=self._file.name)
+        if command[:3] in _PLAIN_MOVES and not command.translate(None, _PLAIN_BYTES)[1:]:
+            return True
+        if finding := check_line(command, number=line):
+            what = f"line {line}: {finding.text} {finding.reason}"
+            raise Refused(COMMAND_FORBIDDEN, what, where=self._file.name)
+        return False
+
+    def next_batch(self) -> Batch | None:
+        """The next commands, or None after the last; raises as `check` does."""
+        if self._stream is None:
+            self._stream = self._file.open()
+            self._rows = numbered_lines(self._stream)
+        batch = Batch(self._read, self._height)
+        for line, offset, command in islice(self._rows, BATCH_LINES):
+            plain = self._check_command(line, command)
+            if not plain and (reason := self._modal(command)):
+                batch.pause = reason
+                break
+            if b"Z" in command and command[:1] == b"G":
+                self._note_height(batch, command)
+            batch.commands.append(command)
+            batch.lines.append(line)
+            batch.offsets.append(offset)
+        if not batch.commands and batch.pause is None:
+            return None
+        self._read += len(batch.commands)
+        self._kept.append(batch)
+        return batch
+
+    def _modal(self, command: bytes) -> str | None:
+        """Note G90 and G91; the reason of the pause when this is a bare M0 or M1."""
+        for part in parse_line(command):
+            if part.name in ("G90", "G91"):
+                self._relative = part.name == "G91"
+            elif part.name in ("M0", "M1") and part.number("S") is None and part.number("P") is None:
+                return f"{part.name} in the file" + (f": {part.text}" if part.text else "")
+        return None
+
+    def _note_height(self, batch: Batch, command: bytes) -> None:
+        if found := _HEIGHT.search(command):
+            height = float(found[1])
+            if self._relative and not command.startswith(b"G92"):
+                height += self._height or 0.0
+            self._height = height
+            batch.heights.append((len(batch.commands), height))
+
+    def close(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+
+    def offset(self, accepted: int) -> int:
+        """The byte of the file at which the last of `accepted` commands begins; 0 for none."""
+        found = self._find(accepted)
+        return found[0].offsets[found[1]] if found else 0
+
+    def fraction(self, accepted: int) -> float:
+        """How much of the file that is, 0 to 1."""
+        return min(1.0, self.offset(accepted) / max(1, self._file.size_bytes))
+
+    def layer(self, accepted: int) -> int | None:
+        """The layer of that command, the first being 1; None where the file does not mark layers."""
+        return bisect_right(self._layers, self.offset(accepted)) if self._layers else None
+
+    def place(self, accepted: int) -> Place:
+        """Where the last of `accepted` commands stands."""
+        found = self._find(accepted)
+        if found is None:
+            return Place(line=0, byte=0, fraction=0.0)
+        batch, index = found
+        height = batch.height_before
+        for at, value in batch.heights:
+            if at <= index:
+                height = value
+        return Place(
+            line=batch.lines[index],
+            byte=batch.offsets[index],
+            layer=self.layer(accepted),
+            z_mm=height,
+            fraction=self.fraction(accepted),
+        )
+
+    def _find(self, accepted: int) -> tuple[Batch, int] | None:
+        index = accepted - 1
+        for batch in self._kept:
+            if batch.first <= index < batch.first + len(batch.commands):
+                return batch, index - batch.first
+        return None

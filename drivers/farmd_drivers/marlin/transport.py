@@ -1,0 +1,241 @@
+"""The serial port: opening it for us alone, and bytes in and out of it without waiting.
+
+pyserial opens and configures; then the loop watches the file descriptor. A pseudo-terminal serves as
+well: what it cannot do (modem lines, latency) is left out. Knows no protocol: a `Wire` is driven by its
+five calls, and its events are handed on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import fcntl
+import math
+import os
+import termios
+from collections.abc import Callable
+
+import serial
+
+from farmd.model.errors import ErrorCode, LinkLost
+from farmd_drivers.marlin.states import WireEvent
+from farmd_drivers.marlin.wire import Wire
+
+PORT_MISSING = ErrorCode(
+    "port-missing",
+    "there is no such serial port",
+    "switch the machine on, look at its cable, and compare `port` with the names in /dev/serial/by-id",
+)
+PORT_DENIED = ErrorCode(
+    "port-denied",
+    "the serial port may not be opened by this user",
+    "add the user of the service to the group of the port (dialout)",
+)
+PORT_IN_USE = ErrorCode(
+    "port-in-use",
+    "another program holds the serial port",
+    "stop the other program, or give the two machines ports of their own",
+)
+PORT_UNUSABLE = ErrorCode(
+    "port-unusable",
+    "the serial port cannot be used as configured",
+    "look at `port` and `baud` of the machine",
+)
+PORT_LOST = ErrorCode(
+    "port-lost",
+    "the serial port went away",
+    "look at the cable and the power of the machine; it is opened again by itself when it is back",
+)
+
+_MISSING = frozenset({errno.ENOENT, errno.ENXIO, errno.ENODEV, errno.EIO})
+_DENIED = frozenset({errno.EACCES, errno.EPERM})
+_IN_USE = frozenset({errno.EBUSY, errno.EAGAIN})
+DTR_PULSE_S = 0.1
+"""Long enough for the reset circuit (a capacitor at DTR) of any board."""
+
+
+def open_port(path: str, baud: int) -> serial.Serial:
+    """Open and lock the port; may block. Raises `LinkLost`."""
+    try:
+        # `exclusive` is a lock by flock, which a program that asks for it too cannot pass.
+        port = serial.Serial(path, baud, timeout=0, exclusive=True)
+    except (serial.SerialException, OSError, termios.error) as error:
+        raise _lost(path, error.args[0] if error.args else None, str(error)) from error
+    except ValueError as error:
+        raise LinkLost(PORT_UNUSABLE, str(error), where=path) from error
+    try:
+        # TIOCEXCL keeps out programs that ask for nothing, before they reset the board by opening.
+        fcntl.ioctl(port.fd, termios.TIOCEXCL)
+        port.reset_input_buffer()
+    except (OSError, termios.error) as error:
+        port.close()
+        raise _lost(path, error.args[0] if error.args else None, str(error)) from error
+    try:
+        port.set_low_latency_mode(True)  # an FTDI chip holds every reply back for 16 ms otherwise
+    except (ValueError, OSError, NotImplementedError):
+        return port  # a port without such a chip needs it not
+    return port
+
+
+def _lost(path: str, number: object, text: str) -> LinkLost:
+    if number in _MISSING:
+        return LinkLost(PORT_MISSING, where=path)
+    if number in _DENIED:
+        return LinkLost(PORT_DENIED, where=path)
+    if number in _IN_USE:
+        return LinkLost(PORT_IN_USE, where=path)
+    return LinkLost(PORT_UNUSABLE, text, where=path)
+
+
+class Connection:
+    """A port and a wire, driven by the running loop until `close`.
+
+    `on_event` gets the wire's events. `on_error` is called at most once: with `LinkLost` when the port is
+    gone, or with whatever went wrong in here, so that it ends in the driver's `serve` and not in the loop.
+    """
+
+    def __init__(
+        self,
+        port: serial.Serial,
+        wire: Wire,
+        on_event: Callable[[WireEvent], None],
+        on_error: Callable[[Exception], None],
+    ) -> None:
+        self.wire = wire
+        self._port = port
+        self._fd: int = port.fileno()
+        self._on_event = on_event
+        self._on_error = on_error
+        self._loop = asyncio.get_running_loop()
+        self._waiting = b""
+        """Bytes that the port has not taken yet."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._armed = math.inf
+        self._open = True
+        os.set_blocking(self._fd, False)
+        self._loop.add_reader(self._fd, self._readable)
+        self.pump()
+
+    def pump(self) -> None:
+        """Send what may be sent, hand on events, set the timer; after every call to the wire."""
+        try:
+            self._pump(self._loop.time())
+        except Exception as error:  # noqa: BLE001  (handed to whoever serves this machine)
+            self._fail(error)
+
+    def _pump(self, now: float) -> None:
+        wire = self.wire
+        while self._open:
+            if data := wire.data_to_send(now):
+                self._write(data)
+            event = wire.next_event()
+            if event is None:
+                break
+            self._on_event(event)
+        due = wire.get_timer()
+        if due is not None and due < self._armed and self._open:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._armed = due
+            self._timer = self._loop.call_at(due, self._tick)
+
+    def _tick(self) -> None:
+        self._armed = math.inf
+        self._timer = None
+        try:
+            now = self._loop.time()
+            self.wire.handle_timer(now)
+            self._pump(now)
+        except Exception as error:  # noqa: BLE001  (as above)
+            self._fail(error)
+
+    def _readable(self) -> None:
+        try:
+            data = os.read(self._fd, 65536)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._fail(LinkLost(PORT_LOST, f"reading failed: {error.strerror}", where=self._port.port))
+            return
+        if not data:
+            self._fail(LinkLost(PORT_LOST, where=self._port.port))
+            return
+        try:
+            now = self._loop.time()
+            self.wire.receive_data(data, now)
+            self._pump(now)
+        except Exception as error:  # noqa: BLE001  (as above)
+            self._fail(error)
+
+    def _write(self, data: bytes) -> None:
+        if self._waiting:
+            self._waiting += data
+            return
+        try:
+            taken = os.write(self._fd, data)
+        except BlockingIOError:
+            taken = 0
+        except OSError as error:
+            self._fail(LinkLost(PORT_LOST, f"writing failed: {error.strerror}", where=self._port.port))
+            return
+        if taken < len(data):
+            self._waiting = data[taken:]
+            self._loop.add_writer(self._fd, self._writable)
+
+    def _writable(self) -> None:
+        self._loop.remove_writer(self._fd)
+        data, self._waiting = self._waiting, b""
+        self._write(data)
+
+    def write_now(self, data: bytes) -> None:
+        """Write ahead of everything that has not left yet, as far as the port takes it."""
+        if not self._open:
+            return
+        if self._waiting:
+            self._loop.remove_writer(self._fd)
+            self._waiting = b""
+        try:
+            termios.tcflush(self._fd, termios.TCOFLUSH)
+            os.write(self._fd, data)
+        except (OSError, termios.error) as error:
+            self._fail(LinkLost(PORT_LOST, f"writing failed: {error}", where=self._port.port))
+
+    def pulse_reset(self) -> bool:
+        """Pull DTR low for a moment, which resets many boards; False where the port has no such line."""
+        try:
+            self._port.dtr = False
+        except (OSError, termios.error, serial.SerialException):
+            return False
+        self._loop.call_later(DTR_PULSE_S, self._raise_dtr)
+        return True
+
+    def _raise_dtr(self) -> None:
+        if self._open:
+            try:
+                self._port.dtr = True
+            except (OSError, serial.SerialException) as error:
+                self._fail(LinkLost(PORT_LOST, f"the reset line failed: {error}", where=self._port.port))
+
+    def _fail(self, error: Exception) -> None:
+        if self._open:
+            self._stop_watching()
+            self._on_error(error)
+
+    def _stop_watching(self) -> None:
+        self._open = False
+        self._loop.remove_reader(self._fd)
+        self._loop.remove_writer(self._fd)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def close(self) -> None:
+        """Stop and close; what was written still leaves."""
+        if self._open:
+            self._stop_watching()
+        try:
+            # A port that somebody else holds open as well would stay closed to the next opener.
+            fcntl.ioctl(self._fd, termios.TIOCNXCL)
+        except OSError:
+            self._port.close()  # the device is gone; there is nothing to give back
+        else:
+            self._port.close()
