@@ -1,10 +1,31 @@
-# The two commands of a fresh machine: `make demo` and `make test`.
+# The two commands of a fresh machine: `make demo` and `make test`. They need make, python3 and python3-venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+.DEFAULT_GOAL := help
 
-.PHONY: demo test lint bench lock clean
+.PHONY: help demo test lint venv bench lock clean
+
+help: ## say what there is to make
+	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+demo: $(STAMP) ## a simulated shop of 25 machines, live; more options: make demo ARGS="--speed 60"
+	$(BIN)/farmd demo $(ARGS)
+
+test: lint ## everything that must hold: lint, then all tests; some: make test ARGS=tests/model
+	$(BIN)/pytest $(ARGS)
+
+lint: $(STAMP) ## ruff, mypy --strict and the import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(STAMP) ## the short benchmarks of docs/BENCHMARKS.md, one after another
+	$(BIN)/python -m bench
+
+venv: $(STAMP) ## only make .venv, from the lock file
 
 $(STAMP): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -12,25 +33,9 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
-demo: $(STAMP)
-	$(BIN)/farmd demo $(ARGS)
-
-lint: $(STAMP)
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
-
-test: lint
-	$(BIN)/pytest $(ARGS)
-
-bench: $(STAMP)
-	$(BIN)/python -m bench
-
-# Rewrites requirements.lock from pyproject.toml (needs uv).
-lock:
+lock: ## write requirements.lock anew from pyproject.toml; needs uv
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-emit-find-links --no-annotate --no-header --extra dev --extra build pyproject.toml -o requirements.lock
 
-clean:
+clean: ## remove .venv and all caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

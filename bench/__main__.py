@@ -31,6 +31,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="farmd-bench-") as folder:
         short = {
             "bench.gcode": [str(long_file(Path(folder)))],
+            "bench.serial": [],
             "bench.store": [],
             "bench.planner": ["--seconds", "2"],
         }

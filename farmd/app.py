@@ -28,6 +28,7 @@ from farmd.daemon.service import Service
 from farmd.daemon.shop import MaterialSpec, Shop
 from farmd.driver import Driver, RunFile, find_driver, now, offload
 from farmd.model import facts as f
+from farmd.model.lifecycle import RunState
 from farmd.model.machine import MachineSpec
 from farmd.model.work import Run
 from farmd.store import DataLock, Store, Vault
@@ -183,6 +184,11 @@ def take_farm(ledger: Ledger, shop: Shop, boot_id: str, last_at: float) -> None:
             continue
         if machine.run_id or machine.uncleared_run_id:
             log.warning("machine with an open run is not configured any more", machine=name)
+            run = farm.runs.get(machine.run_id or "")
+            if run is not None and run.state is not RunState.UNCERTAIN:
+                # No driver will ever tell of it; a person can.
+                reason = f"{name} is not configured any more"
+                facts.append(f.RunDoubted(at=now(), actor="daemon", run_id=run.id, reason=reason))
         else:
             facts.append(f.MachineRemoved(at=now(), actor="daemon", machine=name))
     ledger.record(*facts)

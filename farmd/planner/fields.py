@@ -13,32 +13,32 @@ from farmd.model.errors import ErrorCode, Refused
 
 WRONG_TYPE = ErrorCode(
     "planning-wrong-type",
-    "A value of a planning file has another type than its field.",
+    "a value of a planning file has another type than its field",
     "compare the file with `farmd plan --schema`",
 )
 UNKNOWN_FIELD = ErrorCode(
     "planning-unknown-field",
-    "A planning file has a field that the format does not know.",
+    "a planning file has a field that the format does not know",
     "remove the field or correct its name; `farmd plan --schema` lists all",
 )
 MISSING_FIELD = ErrorCode(
     "planning-missing-field",
-    "A planning file lacks a field that has no default.",
+    "a planning file lacks a field that has no default",
     "add the field",
 )
 BAD_NUMBER = ErrorCode(
     "planning-bad-number",
-    "A number of a planning file is negative, not finite or out of its range.",
+    "a number of a planning file is negative, not finite or out of its range",
     "correct the number",
 )
 DUPLICATE_ID = ErrorCode(
     "planning-duplicate-id",
-    "Two things of a planning file have the same name.",
+    "two things of a planning file have the same name",
     "give each its own name",
 )
 UNKNOWN_NAME = ErrorCode(
     "planning-unknown-name",
-    "A planning file refers to a name, or uses a word, that does not exist.",
+    "a planning file refers to a name, or uses a word, that does not exist",
     "correct the name, or declare what it refers to",
 )
 
@@ -48,7 +48,7 @@ NOTHING: Mapping[str, Any] = {}
 
 
 class PlanningErrors(Exception):
-    """A planning file is not usable; `errors` holds one `Refused` for each fault and is never empty."""
+    """a planning file is not usable; `errors` holds one `Refused` for each fault and is never empty."""
 
     def __init__(self, errors: Iterable[Refused]) -> None:
         self.errors = tuple(errors)

@@ -19,7 +19,9 @@ REGISTRIES = re.compile(r"pyp[i]\.org|pythonhoste[d]|npmj[s]\.(?:org|com)|debia[
 
 def files() -> list[Path]:
     """What is in the repository, or would be with the next `git add --all`."""
-    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    # Whoever owns the checkout: the list is only read.
+    git = ["git", "-c", "safe.directory=*"]
+    listed = [*git, "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     return [path for name in names.split("\0") if name and (path := ROOT / name).is_file()]
 

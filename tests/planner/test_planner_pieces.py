@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -115,7 +116,9 @@ def test_a_replay_of_a_pass_is_never_later_in_total_without_a_limit_of_people(se
     assert again.sequences(len(c.ready)) == rows
     assert again.value.changeovers == made.value.changeovers
     if not c.people.limited:
-        assert again.value == made.value
+        # The two add the same times up in different orders.
+        for name, value in made.value.as_dict().items():
+            assert again.value.as_dict()[name] == pytest.approx(value, rel=1e-12, abs=1e-6)
 
 
 def test_effort_is_counted_and_seconds_are_not() -> None:
