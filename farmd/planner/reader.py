@@ -30,7 +30,7 @@ from farmd.planner.problem import (
 
 FITS_NOWHERE = ErrorCode(
     "planning-fits-nowhere",
-    "No machine of the problem can ever make this build or part.",
+    "no machine of the problem can ever make this build or part",
     "add a machine that can, correct the type, setup or size, or leave it out",
 )
 

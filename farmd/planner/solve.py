@@ -24,6 +24,8 @@ from farmd.planner.schedule import Schedule, to_plan
 from farmd.planner.search import improve
 
 LAST_RESORT = (Rule("atcs", 2.0, 0.01), Rule("edd"), Rule("fifo"), Rule("atcs", 2.0, 0.5))
+FLOW_GAIN = 0.999
+"""Less is not worth a change of plan."""
 SPARE_S = 0.1
 SPARE_S_PER_JOB = 1.5e-5
 
@@ -40,9 +42,10 @@ def plan(
     """The best plan found, which `check` accepts; infeasible, with reasons, where none was found.
 
     `policy` fifo, edd, wspt and atcs are one pass of that rule; plan is everything within the
-    budget. An `incumbent` that still holds is answered unless something costs less. The cost of a
-    plan is its objective, and for weighted tardiness `stability_price_s` more for each announced
-    run or part that goes to another machine than announced. Raises `Refused` for an unknown policy.
+    budget. An `incumbent` that still holds is answered unless something costs less, or as much and
+    is sooner done with everything. The cost of a plan is its objective, and for weighted tardiness
+    `stability_price_s` more for each announced run or part that goes to another machine than
+    announced. Raises `Refused` for an unknown policy.
     """
     if policy not in POLICIES:
         raise Refused(UNKNOWN_NAME, f"must be one of {', '.join(POLICIES)}, not {policy!r}", where="policy")
@@ -74,12 +77,12 @@ class _Planner:
         return self._answer(incumbent)
 
     def _best(self) -> Schedule | None:
-        return min(self.found, key=lambda schedule: schedule.cost, default=None)
+        return min(self.found, key=lambda schedule: schedule.rank, default=None)
 
     def _keep(self, schedule: Schedule | None) -> bool:
         """Remember a schedule if it is the best so far."""
         best = self._best()
-        if schedule is None or (best is not None and schedule.cost >= best.cost):
+        if schedule is None or (best is not None and schedule.rank >= best.rank):
             return False
         self.found.append(schedule)
         return True
@@ -104,7 +107,7 @@ class _Planner:
         phase = self.meter.share(0.2)
         longest = 0.0
         for i, rule in enumerate(rules(self.c.makespan)):
-            if (i > 0 and not phase.spend(like_s=longest)) or self._done():
+            if i > 0 and not phase.spend(like_s=longest):
                 break
             began = phase.elapsed_s()
             self._keep(self._pass(rule, rows))
@@ -176,9 +179,8 @@ class _Planner:
         """The cheapest candidate that the checker accepts, the incumbent among them."""
         faults: Iterable[object] = ()
         kept = incumbent if incumbent is not None and not check(self.problem, incumbent) else None
-        limit = self._cost(kept) if kept is not None else None
-        for schedule in sorted(self.found, key=lambda schedule: schedule.cost):
-            if limit is not None and schedule.cost >= limit - 1e-6:
+        for schedule in sorted(self.found, key=lambda schedule: schedule.rank):
+            if kept is not None and not self._beats(schedule, kept):
                 break
             answer = self._publish(to_plan(self.c, schedule, "feasible", None, self.plates.layout))
             faults = check(self.problem, answer)
@@ -192,6 +194,13 @@ class _Planner:
             )
         proof = "proven" if self.proven_impossible else "not proven"
         return _infeasible(self.problem, (f"the crews' windows do not hold all the work together ({proof})",))
+
+    def _beats(self, schedule: Schedule, kept: Plan) -> bool:
+        """Whether a schedule is worth leaving the incumbent: it costs less, or as much and flows better."""
+        cost = self._cost(kept)
+        if abs(schedule.cost - cost) > 1e-6:
+            return schedule.cost < cost
+        return schedule.flow_s < FLOW_GAIN * sum(a.end_s for a in kept.assignments)
 
     def _cost(self, plan_: Plan) -> float:
         moved = self._moves(plan_) * self.c.stability_price_s

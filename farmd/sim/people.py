@@ -22,6 +22,8 @@ from farmd_drivers.simulated.driver import SimulatedDriver
 
 DAY_S = 86400.0
 LOOK_AHEAD_S = 14 * DAY_S
+EARLY_S = 2 * 3600.0
+"""How long before the plan's time a free person prepares a machine."""
 GIVE_UP_S = 3600.0
 """How long a person leaves a task alone that could not be done."""
 
@@ -88,7 +90,7 @@ class People:
 
     async def _wait(self, ends: float) -> None:
         """Until something changes, a task falls due, or the shift ends."""
-        due = [task.at for task in self._tasks() if task.at > now()]
+        due = [at for task in self._tasks() if (at := max(task.from_at, task.at - EARLY_S)) > now()]
         until = min([ends, now() + 900.0, *due])
         self._news.clear()
         try:
@@ -108,7 +110,8 @@ class People:
 
     def _claim(self) -> Task | None:
         for task in self._tasks():
-            if task.kind == "link" or task.at > now() or self._claimed.get(task.machine, 0.0) > now():
+            away = task.kind == "link" or self._claimed.get(task.machine, 0.0) > now()
+            if away or max(task.from_at, task.at - EARLY_S) > now():
                 continue
             self._claimed[task.machine] = math.inf
             return task

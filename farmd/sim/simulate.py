@@ -37,8 +37,8 @@ from farmd.sim.scenario import (
 from farmd_drivers.simulated.driver import SimulatedDriver
 
 DAY_S = 86400.0
-REPLAN_S = 600.0
-EFFORT = 24
+REPLAN_S = 1800.0
+EFFORT = 8
 
 
 @dataclass(frozen=True, slots=True)
