@@ -24,15 +24,13 @@ from farmd.daemon.service import Service
 from farmd.driver import now, offload
 from farmd.driver.clock import Clock, set_clock
 from farmd.gcode import executable_lines
-from farmd.model.errors import Refused
-from farmd.model.facts import MachineCleared
-from farmd.model.lookup import UNKNOWN_JOB
-from farmd.model.work import Outcome
+from farmd.model.work import Job, Outcome
 from farmd.sim.demand import upload
 from farmd.sim.machines import at_home_in, with_links, with_port
 from farmd.sim.people import People, Worked
 from farmd.sim.report import ALL, Span, report
 from farmd.sim.scenario import APART, Demo, read_demo
+from farmd.store import Store, Vault, fold, verify
 from farmd_drivers.marlin.driver import ADDED_COMMANDS
 from farmd_drivers.marlin.peer import PtyPeer
 
@@ -62,7 +60,7 @@ async def demo(request: DemoRequest, face: Face, end: asyncio.Event) -> dict[str
     config = with_links(config, plan.habits.machines, {"seed": request.seed})
     loop = asyncio.get_running_loop()
     set_clock(loop, Clock(time.time(), loop.time(), request.speed or plan.speed))
-    summary: dict[str, Any] = {}
+    over: list[tuple[Span, Worked]] = []
     with ExitStack() as closing:
         peers: dict[str, PtyPeer] = {}
         for machine in config.machines:
@@ -89,15 +87,13 @@ async def demo(request: DemoRequest, face: Face, end: asyncio.Event) -> dict[str
                 await asyncio.wait(until, return_when=asyncio.FIRST_COMPLETED)
                 for task in (*beside, done, ended):
                     task.cancel()
-            await service.ledger.flush()
-            span = Span(begins, now())
-            summary.update(await offload(lambda: _summary(service, config, span, people.worked, peers)))
+            over.append((Span(begins, now()), people.worked))
 
         try:
             await run_farm(Setup(config, planner), body)
         finally:
             await planner.close()
-    return summary
+        return _summary(config, *over[0], peers)
 
 
 async def _order(service: Service, plan: Demo, samples: Path, begins: float) -> None:
@@ -124,35 +120,36 @@ async def _all_done(service: Service) -> None:
     leave()
 
 
-def _summary(
-    service: Service, config: Config, span: Span, worked: Worked, peers: dict[str, PtyPeer]
-) -> dict[str, Any]:
-    groups = {spec.name: spec.group for spec in service.shop.specs.values()}
-    figures = report(service.store, span, groups, worked)
-    counted = [fact for _, fact in service.store.facts() if isinstance(fact, MachineCleared)]
-    scrap = sum(count.scrap for fact in counted for count in fact.counts)
-    parts = figures["parts"]
-    serial = {name: _executed(service, name, peer) for name, peer in peers.items()}
-    return {
-        "shop": config.farm.name,
-        **figures,
-        "journal_agrees": scrap == parts["scrap"]
-        and parts["made"] == sum(parts[kind] for kind in ("good", "scrap", "surplus")),
-        "serial": serial,
-    }
+def _summary(config: Config, span: Span, worked: Worked, peers: dict[str, PtyPeer]) -> dict[str, Any]:
+    """The figures from what the ended daemon has left on the disk, and whether all of it agrees."""
+    data_dir = config.farm.data_dir
+    groups = {spec.name: spec.group for spec in config.machine_specs()}
+    with Store.open(config.database.url, data_dir=data_dir) as store:
+        vault = Vault(data_dir / "vault")
+        figures = report(store, span, groups, worked)
+        return {
+            "shop": config.farm.name,
+            **figures,
+            "journal_agrees": not verify(store, vault) and _good_parts(store) == figures["parts"]["good"],
+            "serial": {name: _executed(store, vault, name, peer) for name, peer in peers.items()},
+        }
 
 
-def _executed(service: Service, name: str, peer: PtyPeer) -> dict[str, Any]:
+def _good_parts(store: Store) -> int:
+    """Good parts of all jobs, counted from the journal's facts alone."""
+    state = fold(store.facts())
+    return sum(entity.good for entity in state.values() if isinstance(entity, Job))
+
+
+def _executed(store: Store, vault: Vault, name: str, peer: PtyPeer) -> dict[str, Any]:
     """Whether the emulator executed just the commands of the printed files, once and in order."""
     wanted: list[bytes] = []
-    runs = [run for run in service.store.runs(machine=name, limit=ALL) if run.outcome is Outcome.OK]
-    for run in sorted(runs, key=lambda run: run.started_at or 0.0):
-        if run.file_sha256 is None:
-            raise Refused(UNKNOWN_JOB, where=run.id)
-        with service.vault.open(run.file_sha256) as file:
+    runs = [run for run in store.runs(machine=name, limit=ALL) if run.outcome is Outcome.OK]
+    for run in sorted(runs, key=lambda run: run.intent_at):
+        with vault.open(str(run.file_sha256)) as file:
             wanted += executable_lines(file)
-    executed = peer.executed
-    return {"runs": len(runs), "commands": len(wanted), "exact": _only_added(executed, wanted)}
+    exact = _only_added(peer.executed, wanted)
+    return {"runs": len(runs), "commands": len(wanted), "exact": exact}
 
 
 def _only_added(executed: list[bytes], wanted: list[bytes]) -> bool:
