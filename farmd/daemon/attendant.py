@@ -2,7 +2,7 @@
 
 The one boundary where a driver's exceptions end. A lost link is retried, logged once when lost
 and once when back. Anything else that a driver raises, a bug included, becomes a fault of this
-machine alone. How a run is started is in `starter.py`.
+machine alone; that of a bug stays until a person releases it. How a run is started is in `starter.py`.
 """
 
 from __future__ import annotations
@@ -85,6 +85,7 @@ class Attendant:
         self._reconnect = asyncio.Event()
         self._linked = False
         self._linked_at = 0.0
+        self._failures = 0
         self._lost_as = ""
         self._log = log.bind(machine=name)
         self.starter = Starter(self, ledger=ledger, shop=shop, ids=ids, open_file=open_file)
@@ -95,18 +96,19 @@ class Attendant:
 
     async def serve(self) -> None:
         """Keep the link up, for ever."""
-        failures = 0
         while True:
             error = await self._serve_once()
             if self._linked and asyncio.get_running_loop().time() - self._linked_at >= STEADY_S:
-                failures = 0
+                self._failures = 0
             self._tell_lost(error)
+            # The link is opened anew anyway; only who asks from now on shortens the pause.
+            self._reconnect.clear()
             asked = asyncio.create_task(self._reconnect.wait())
             try:
-                await asyncio.wait((asked,), timeout=BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
+                await asyncio.wait((asked,), timeout=BACKOFF_S[min(self._failures, len(BACKOFF_S) - 1)])
             finally:
                 asked.cancel()
-            failures += 1
+            self._failures += 1
 
     async def _serve_once(self) -> FarmdError:
         self._reconnect.clear()
@@ -229,12 +231,20 @@ class Attendant:
 
     async def recover(self) -> None:
         """A person says that the fault is mended."""
+        self._failures = 0
         fault = self.machine.fault
-        if not self._linked or (fault is not None and fault.code == DRIVER_BUG.name):
-            # The daemon found this fault, so the driver knows nothing of it: a fresh look tells.
+        if fault is not None and fault.code == DRIVER_BUG.name:
+            # The daemon found this fault, so the driver knows nothing of it.
+            self._ledger.record(f.MachineRecovered(at=now(), actor="daemon", machine=self.name))
+            if not self._linked:
+                self._ledger.record(
+                    f.MachineLost(at=now(), actor="daemon", machine=self.name, reason=fault.what)
+                )
             self.look_again()
-            return
-        await self._ask(self.driver.recover())
+        elif not self._linked:
+            self.look_again()
+        else:
+            await self._ask(self.driver.recover())
 
     async def _ask(self, command: Awaitable[None]) -> None:
         """Raises what the driver raises; a bug of its own as `MachineFault`."""

@@ -22,8 +22,8 @@ from farmd.gcode import MeshFile, SlicedFile, is_mesh, read_mesh, read_sliced
 from farmd.model import facts as f
 from farmd.model.codec import encode
 from farmd.model.errors import ErrorCode, Refused
-from farmd.model.lifecycle import BuildState
-from farmd.model.lookup import find_job
+from farmd.model.farm import Entity
+from farmd.model.lifecycle import BuildState, RunState
 from farmd.model.work import PRINT, FileRecord, Job, PartShape, Run
 
 NO_MACHINE_FITS = ErrorCode(
@@ -36,6 +36,11 @@ BAD_ORDER = ErrorCode(
 )
 NO_DENSITY_G_CM3 = 1.0
 """Density taken for powder parts of an unconfigured material, near that of PA12."""
+
+
+MOST = 1e9
+LATEST_S = 32503680000.0
+"""The year 3000, in seconds UTC."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +83,7 @@ class Desk:
     async def submit(self, upload: Upload, order: Order, actor: str) -> Job:
         """A job for a file; refused at once when no machine can ever make it."""
         _check_order(order)
+        _check_due(order.due_at)
         # The reading may take seconds; it holds nothing.
         if is_mesh(upload.name, upload.path):
             mesh = await offload(lambda: read_mesh(upload.path, name=upload.name))
@@ -182,8 +188,8 @@ class Desk:
         quantity: int | None = None,
     ) -> Job:
         """Change a job; what is None stays."""
-        if priority is not None and not priority > 0:
-            raise Refused(BAD_ORDER, f"priority {priority:g} is not above 0", where="priority")
+        _check_positive(("priority", priority), ("quantity", quantity))
+        _check_due(due_at)
         fact = f.JobEdited(
             at=now(),
             actor=actor,
@@ -193,22 +199,19 @@ class Desk:
             priority=priority,
             quantity=quantity,
         )
-        await self._ledger.record(fact)
-        return self._job(job_id)
+        return _job_in(await self._ledger.record(fact))
 
     async def hold(self, job_id: str, actor: str, reason: str = "") -> Job:
         """Start nothing more for a job; what runs goes on."""
-        await self._ledger.record(f.JobHeld(at=now(), actor=actor, job_id=job_id, reason=reason))
-        return self._job(job_id)
+        fact = f.JobHeld(at=now(), actor=actor, job_id=job_id, reason=reason)
+        return _job_in(await self._ledger.record(fact))
 
     async def release(self, job_id: str, actor: str) -> Job:
-        await self._ledger.record(f.JobReleased(at=now(), actor=actor, job_id=job_id))
-        return self._job(job_id)
+        return _job_in(await self._ledger.record(f.JobReleased(at=now(), actor=actor, job_id=job_id)))
 
     async def cancel(self, job_id: str, actor: str, reason: str = "") -> Job:
         """Cancel a job: its queued builds are withdrawn, and runs that make nothing else are stopped."""
         farm = self._ledger.farm
-        job = find_job(farm, job_id)
         mine = [b for b in farm.builds.values() if {item.job_id for item in b.items} == {job_id}]
         facts: list[f.Fact] = [f.JobCancelled(at=now(), actor=actor, job_id=job_id, reason=reason)]
         facts += [
@@ -216,18 +219,22 @@ class Desk:
             for build in mine
             if build.state is BuildState.QUEUED
         ]
-        await self._ledger.record(*facts)
+        changed = await self._ledger.record(*facts)
         running = {build.id for build in mine if build.state is BuildState.ASSIGNED}
         for run in [run for run in farm.runs.values() if run.build_id in running]:
-            self._stop_run(run)
-        return farm.jobs.get(job_id, job)
+            # Of an uncertain run nobody knows what a stop would stop.
+            if run.state is not RunState.UNCERTAIN:
+                self._stop_run(run)
+        return _job_in(changed)
 
-    def _job(self, job_id: str) -> Job:
-        return find_job(self._ledger.farm, job_id)
+
+def _job_in(changed: tuple[Entity, ...]) -> Job:
+    """The one job that the facts were about, as it is after them, closed or not."""
+    return [entity for entity in changed if isinstance(entity, Job)][-1]
 
 
 def _check_order(order: Order) -> None:
-    limits: tuple[tuple[str, float | None], ...] = (
+    _check_positive(
         ("quantity", order.quantity),
         ("parts_per_plate", order.parts_per_plate),
         ("priority", order.priority),
@@ -235,9 +242,17 @@ def _check_order(order: Order) -> None:
         ("height_mm", order.height_mm),
         ("area_mm2", order.area_mm2),
     )
-    for name, value in limits:
-        if value is not None and not 0 < value < 1e12:
-            raise Refused(BAD_ORDER, f"{value:g} is not a number above 0", where=name)
+
+
+def _check_positive(*values: tuple[str, float | None]) -> None:
+    for name, value in values:
+        if value is not None and not 0 < value < MOST:
+            raise Refused(BAD_ORDER, f"{value:g} is not a number above 0, and below {MOST:g}", where=name)
+
+
+def _check_due(due_at: float | None) -> None:
+    if due_at is not None and not 0 <= due_at < LATEST_S:
+        raise Refused(BAD_ORDER, f"{due_at:g} is no time of this age", where="due_at")
 
 
 def _file_record(upload: Upload, kind: str, summary: SlicedFile | MeshFile) -> FileRecord:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from farmd.daemon.blame import DRIVER_BUG
 from farmd.daemon.ids import IdSource
 from farmd.daemon.onward import next_builds
 from farmd.driver import (
@@ -158,6 +159,9 @@ def _observed(seen: Observed, now: Situation) -> list[f.Fact]:
         look, last = "fault", [_faulted(seen.fault or NOT_KNOWN_FAULT, now)]
     elif foreign:
         look, last = "foreign", _foreign(seen.run_id or "", now)
+    elif now.machine.fault is not None and now.machine.fault.code == DRIVER_BUG.name:
+        # The machine knows nothing of its driver's bug; a person says when to go on.
+        look, last = "fault", [_faulted(now.machine.fault, now)]
     else:
         look = "busy" if _shows(seen, run) else "idle"
     connected = f.MachineConnected(

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from farmd.daemon.attendant import Attendant
 from farmd.daemon.ids import IdSource
 from farmd.daemon.ledger import Ledger
+from farmd.daemon.onward import next_builds
 from farmd.driver import now
 from farmd.model import facts as f
 from farmd.model.errors import ErrorCode, Refused
@@ -19,7 +20,7 @@ from farmd.model.farm import Farm
 from farmd.model.lifecycle import MachineState, RunState
 from farmd.model.lookup import ALREADY_CLEAR, BAD_COUNT, UNKNOWN_MACHINE, find_machine, find_run
 from farmd.model.machine import Machine
-from farmd.model.work import PRINT, Build, Job, Outcome, Run
+from farmd.model.work import PRINT, Outcome, Run
 
 BAD_VERDICT = ErrorCode(
     "bad-verdict",
@@ -29,6 +30,12 @@ BAD_VERDICT = ErrorCode(
 NOT_UNCERTAIN = ErrorCode(
     "not-uncertain", "nothing is uncertain about this run", "see `farmctl next` for runs that are"
 )
+BAD_LOAD = ErrorCode(
+    "bad-load",
+    "the material, the grams or the nozzle that were loaded cannot be so",
+    "see `farmctl load --help` for what each value means",
+)
+MOST = 1e9
 STILL_HOT = ErrorCode(
     "still-cooling",
     "the machine is still cooling and must not be opened",
@@ -87,31 +94,9 @@ class Floor:
         )
         if machine.uncleared_run_id is not None:
             build = farm.builds[farm.runs[machine.uncleared_run_id].build_id]
-            facts += self._next_operations(farm, build, counts, actor)
+            facts += next_builds(farm, build, counts, at=now(), actor=actor, new_id=self._ids.build)
         await self._ledger.record(*facts)
         return {"good": sum(c.good for c in counts), "scrap": sum(c.scrap for c in counts)}
-
-    def _next_operations(
-        self, farm: Farm, build: Build, counts: tuple[f.ItemCount, ...], actor: str
-    ) -> list[f.Fact]:
-        """Builds for the operations that the parts of a cleared build go on to."""
-        onward: dict[str, list[tuple[str, int]]] = {}
-        for count in counts:
-            following = _following(farm.jobs[count.job_id], build.operation)
-            if count.good and following is not None:
-                onward.setdefault(following, []).append((count.job_id, count.good))
-        return [
-            f.BuildQueued(
-                at=now(),
-                actor=actor,
-                build_id=self._ids.build(farm),
-                operation=operation,
-                items=tuple(items),
-                duration_s=0.0,
-                follows=build.id,
-            )
-            for operation, items in onward.items()
-        ]
 
     async def load(
         self,
@@ -124,6 +109,12 @@ class Floor:
         lot_id: str | None = None,
     ) -> Machine:
         """Another material or lot is on the machine. A known lot's id may stand for the material."""
+        if grams is not None and not 0 <= grams < MOST:
+            raise Refused(BAD_LOAD, f"{grams:g} g cannot be left of a lot", where="grams")
+        if nozzle_mm is not None and not 0 < nozzle_mm < MOST:
+            raise Refused(BAD_LOAD, f"a nozzle has no diameter of {nozzle_mm:g} mm", where="nozzle_mm")
+        if not material.strip():
+            raise Refused(BAD_LOAD, "the material has no name", where="material")
         lot = self._ledger.farm.lots.get(material)
         if lot is not None:
             material, lot_id = lot.material, lot.id
@@ -155,8 +146,8 @@ class Floor:
             fact = f.RunEnded(at=now(), actor=actor, run_id=run_id, outcome=outcome, reason=reason)
         else:
             raise Refused(BAD_VERDICT, f"{verdict!r} is none of them", where=run_id)
-        await self._ledger.record(fact)
-        return self._ledger.farm.runs.get(run_id, run)
+        changed = await self._ledger.record(fact)
+        return next(entity for entity in changed if isinstance(entity, Run))
 
     # --- holding and driving ----------------------------------------------------------------
 
@@ -168,31 +159,36 @@ class Floor:
     async def release(self, name: str, actor: str) -> Machine:
         """Let a held machine work again; of a fault, that it is mended."""
         machine = find_machine(self._ledger.farm, name)
+        if machine.state is MachineState.FAULT:
+            await self._attendant(name).recover()
         if machine.held is not None:
             await self._ledger.record(f.MachineReleased(at=now(), actor=actor, machine=name))
-        if machine.state is MachineState.FAULT:
-            await self._attendant(name).driver.recover()
         return self._ledger.farm.machines[name]
 
     async def pause(self, name: str) -> None:
-        await self._attendant(name).driver.pause()
+        await self._attendant(name).pause()
 
     async def resume(self, name: str) -> None:
-        await self._attendant(name).driver.resume()
+        await self._attendant(name).resume()
 
     async def stop(self, name: str) -> None:
         """Cancel the run on a machine safely. Its end is recorded when the machine tells it."""
-        await self._attendant(name).driver.stop()
+        await self._attendant(name).stop()
 
     async def estop(self, name: str | None, actor: str) -> list[str]:
-        """Emergency stop of one machine, or of all; the machines are held after it. Sends before it records."""
+        """Emergency stop of one machine, or of all. Sends before it records.
+
+        Nothing is started on any of them until it is released, also where the stop could not be
+        sent. Returns those to which it was sent; raises when there is none.
+        """
         names = list(self._attendants) if name is None else [name]
         problems = {each: self._attendant(each).estop() for each in names}
+        held: list[f.Fact] = [
+            f.MachineHeld(at=now(), actor=actor, machine=each, reason="emergency stop") for each in names
+        ]
+        if held:
+            await self._ledger.record(*held)
         stopped = [each for each, problem in problems.items() if problem is None]
-        for each in stopped:
-            await self._ledger.record(
-                f.MachineHeld(at=now(), actor=actor, machine=each, reason="emergency stop")
-            )
         failed = [problem for problem in problems.values() if problem is not None]
         if failed and not stopped:
             raise failed[0]
@@ -202,11 +198,6 @@ class Floor:
         if (attendant := self._attendants.get(name)) is None:
             raise Refused(UNKNOWN_MACHINE, where=name)
         return attendant
-
-
-def _following(job: Job, operation: str) -> str | None:
-    place = job.route.index(operation) + 1
-    return job.route[place] if place < len(job.route) else None
 
 
 def _counts(farm: Farm, run: Run, good: int | None, scrap: int | None) -> tuple[f.ItemCount, ...]:

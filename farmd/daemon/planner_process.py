@@ -20,6 +20,7 @@ QUICK_EFFORT = 1
 QUICK_TIMEOUT_S = 30.0
 """Generous: the first question also waits for the worker to start."""
 OVERTIME_S = 5.0
+WORKER = (sys.executable, "-m", "farmd.daemon.plan_worker")
 LINE_LIMIT = 256 * 1024 * 1024
 
 
@@ -87,9 +88,7 @@ class PlannerProcess:
     async def _worker(self) -> asyncio.subprocess.Process:
         if self._process is None or self._process.returncode is not None:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "farmd.daemon.plan_worker",
+                *WORKER,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 limit=LINE_LIMIT,

@@ -139,7 +139,6 @@ class Planning:
             await asyncio.sleep(self._min_interval_s)
 
     async def _replan(self) -> None:
-        self._begun.clear()
         generation = self._generation
         snapshot, plan = await self._first_plan()
         self.snapshot = snapshot
@@ -162,9 +161,9 @@ class Planning:
         left_out: dict[str, str] = {}
         share = 1.0
         for _ in range(TRIES):
-            farm = self._ledger.farm
+            self._begun.clear()
             snapshot = take_snapshot(
-                farm, self._shop, now(), self._announced(), backlog_share=share, without=left_out
+                self._ledger.farm, self._shop, now(), self._announced(), backlog_share=share, without=left_out
             )
             if snapshot.is_empty:
                 return snapshot, None
@@ -174,7 +173,7 @@ class Planning:
             named = _named(plan.reasons, snapshot)
             left_out |= named
             share = share if named else share / 2
-            log.warning("no plan holds all the work", first=plan.reasons[:1], left_out=len(left_out), share=share)
+            log.warning("no plan holds all the work", why=plan.reasons[:1], left_out=len(left_out))
         raise PlannerFailed(f"no plan holds any of the work: {'; '.join(plan.reasons[:3])}")
 
     def _announced(self) -> list[tuple[str, str, float]]:

@@ -7,9 +7,9 @@ cannot disagree.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from farmd.daemon.shop import Shop, satisfies
 from farmd.gcode import SlicedFile, check_safety
@@ -20,6 +20,8 @@ from farmd.model.machine import Machine, MachineSpec
 from farmd.model.work import PRINT, Build, FileRecord, Job
 
 MEMO_LIMIT = 100_000
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +51,26 @@ def demand_of(farm: Farm, job: Job, operation: str = PRINT) -> Demand:
 
 def fitness(demand: Demand, spec: MachineSpec, shop: Shop) -> Obstacle | None:
     """The first rule by which this machine can never make it, as configured; None when it can."""
+    return _remembered(
+        shop,
+        (spec.name, *_asked(demand)),
+        lambda: next((found for rule in _FITNESS if (found := rule(demand, spec, shop))), None),
+    )
+
+
+def _asked(demand: Demand) -> tuple[Hashable, ...]:
+    """All of a demand that the rules of fitness look at."""
     job, file = demand.job, demand.file
-    asked = (job.process, job.group, job.material, job.file_name, job.shape)
-    key = (spec.name, demand.operation, file.sha256 if file else None, asked)
+    known = file.sha256 if file else None
+    return (demand.operation, known, job.process, job.group, job.material, job.file_name, job.shape)
+
+
+def _remembered(shop: Shop, key: Hashable, find: Callable[[], T]) -> T:
     if key not in shop.memo:
         if len(shop.memo) > MEMO_LIMIT:
             shop.memo.clear()
-        shop.memo[key] = next((found for rule in _FITNESS if (found := rule(demand, spec, shop))), None)
-    known: Obstacle | None = shop.memo[key]
+        shop.memo[key] = find()
+    known: T = shop.memo[key]
     return known
 
 
@@ -99,7 +113,7 @@ def _chamber(demand: Demand, spec: MachineSpec, shop: Shop) -> Obstacle | None:
         return None
     if shape.height_mm > chamber.height_mm:
         return _too_large(f"height {shape.height_mm:g} mm, chamber {chamber.height_mm:g} mm")
-    if shape.size_mm and sorted(shape.size_mm) > sorted(chamber.size_mm):
+    if shape.size_mm and not _fits_turned(shape.size_mm, chamber.size_mm):
         return _too_large(f"{_by(shape.size_mm)} mm, chamber {_by(chamber.size_mm)} mm")
     if shape.area_mm2 > chamber.area_mm2:
         return _too_large(f"area {shape.area_mm2:g} mm2, chamber {chamber.area_mm2:g} mm2")
@@ -125,6 +139,10 @@ def _safety(demand: Demand, spec: MachineSpec, shop: Shop) -> Obstacle | None:
         return None
     first = violations[0]
     return Obstacle(first.code, first.what, first.remedy)
+
+
+def _fits_turned(inner_mm: tuple[float, float], outer_mm: tuple[float, float]) -> bool:
+    return min(inner_mm) <= min(outer_mm) and max(inner_mm) <= max(outer_mm)
 
 
 def _too_large(what: str) -> Obstacle:
@@ -276,9 +294,13 @@ def _wants(job: Job, parts: int, operation: str) -> bool:
     return job.state in (JobState.OPEN, JobState.HELD) and job.quantity > job.good + job.in_work - parts
 
 
-def can_make(demand: Demand, shop: Shop) -> Iterator[MachineSpec]:
+def can_make(demand: Demand, shop: Shop) -> tuple[MachineSpec, ...]:
     """The machines that can ever make it."""
-    return (spec for spec in shop.specs.values() if fitness(demand, spec, shop) is None)
+    return _remembered(
+        shop,
+        ("can make", *_asked(demand)),
+        lambda: tuple(spec for spec in shop.specs.values() if fitness(demand, spec, shop) is None),
+    )
 
 
 def builds_of(farm: Farm, job_id: str) -> list[Build]:

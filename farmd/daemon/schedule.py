@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
-from farmd.daemon.snapshot import Snapshot, job_of_part, work_of_run
+from farmd.daemon.snapshot import Snapshot, job_of_part, pieces_of_part, work_of_run
 from farmd.planner.plans import Plan
 
 
@@ -89,5 +89,5 @@ def _items(part_ids: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
     counts: dict[str, int] = {}
     for part_id in part_ids:
         job_id = job_of_part(part_id)
-        counts[job_id] = counts.get(job_id, 0) + 1
+        counts[job_id] = counts.get(job_id, 0) + pieces_of_part(part_id)
     return tuple(counts.items())

@@ -3,21 +3,24 @@
 Pure. The planner knows builds with counts, parts and machines with types and setups; this module
 is the only one that knows how jobs, queued builds and machines become those, and what their
 ids mean: `J-7` stands for plates still to be made up for a job, `B-12` for a build that is queued
-already, `J-7/3` for the third missing powder part of a job.
+already, `J-7/3x8` for the third bundle of a job's missing powder parts, eight of them. Identical parts
+are planned in bundles, because 80 of the same clip are not 80 strangers.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
-from farmd.daemon.rules import can_make, demand_of, fitness, wants_work
-from farmd.daemon.shop import Shop, family, satisfies
+from farmd.daemon.rules import can_make, demand_of, unwanted, wants_work
+from farmd.daemon.shop import Shop, satisfies
 from farmd.model.farm import Farm
 from farmd.model.lifecycle import BuildState, JobState, MachineState, RunState
 from farmd.model.machine import Machine, MachineSpec
-from farmd.model.work import PRINT, Build, Job, Run
+from farmd.model.work import Build, Job, Run
 from farmd.planner import problem as p
 
 STATION_SETUP = "station"
@@ -25,6 +28,12 @@ DAY_S = 86400.0
 BACKLOG_FACTOR = 1.5
 """How much more work than the horizon holds is planned; the rest waits in order of due date."""
 MIN_HORIZON_S = 14 * DAY_S
+BUNDLES_PER_PLATE = 10
+"""A bundle of identical powder parts fills at most this part of the smallest plate; finer packs better."""
+BUNDLES_PER_JOB = 4
+"""A job is cut into at least so many bundles, so that it can be shared out to chambers."""
+MOST_OF_A_JOB = 1000
+"""Runs or powder parts of one job in one problem."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,33 +50,58 @@ class Snapshot:
         return not self.problem.builds and not self.problem.parts
 
 
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What is to be planned: a queued build, or the missing parts of a job, and who can make it.
+
+    `count` is of runs, or of powder parts.
+    """
+
+    id: str
+    jobs: tuple[Job, ...]
+    fitting: tuple[MachineSpec, ...]
+    count: int = 1
+    build: Build | None = None
+
+
 def take_snapshot(
-    farm: Farm, shop: Shop, now_s: float, announced: Iterable[tuple[str, str, float]] = ()
+    farm: Farm,
+    shop: Shop,
+    now_s: float,
+    announced: Iterable[tuple[str, str, float]] = (),
+    *,
+    backlog_share: float = 1.0,
+    without: Mapping[str, str] = MappingProxyType({}),
 ) -> Snapshot:
-    """What there is to make, on what, by whom and when. `announced` are (id, machine, start UTC)."""
+    """What there is to make, on what, by whom and when.
+
+    `announced` are (id, machine, start UTC). `without` are jobs and queued builds to leave out, with
+    the reason; `backlog_share` below 1 plans that much less far ahead.
+    """
     # Due dates may lie in the past; the problem's clock has no negative times.
     origin_s = min([now_s, *(job.due_at for job in farm.jobs.values() if job.due_at is not None)])
     machines = {name: machine for name, machine in farm.machines.items() if _usable(farm, machine)}
     specs = {name: shop.specs[name] for name in machines if name in shop.specs}
     left_out: dict[str, str] = {}
-    builds: list[p.Build] = []
-    parts: list[p.Part] = []
-    loaded = Counter(machine.material for machine in machines.values() if machine.material)
-    backlog_s = BACKLOG_FACTOR * shop.horizon_s * max(1, len(specs))
-    for build in farm.builds.values():
-        if build.state is BuildState.QUEUED:
-            _add_queued(farm, shop, specs, build, loaded, origin_s, builds, left_out)
+    work = list(_queued(farm, shop, specs, without, left_out))
+    backlog_s = BACKLOG_FACTOR * shop.horizon_s * max(1, len(specs)) * backlog_share
     for job in sorted(farm.jobs.values(), key=_urgency):
         if wants_work(job):
             continue
-        if backlog_s <= 0:
-            left_out[job.id] = "later: earlier work fills the planning horizon"
-            continue
-        fitting = [spec for spec in can_make(demand_of(farm, job), shop) if spec.name in specs]
-        if not fitting:
+        fitting = tuple(spec for spec in can_make(demand_of(farm, job), shop) if spec.name in specs)
+        if job.id in without:
+            left_out[job.id] = without[job.id]
+        elif not fitting:
             left_out[job.id] = "no machine that can make it is available"
-            continue
-        backlog_s -= _add_job(job, fitting, loaded, origin_s, builds, parts)
+        elif backlog_s <= 0:
+            left_out[job.id] = "later: earlier work fills the planning horizon"
+        else:
+            count, each_s = _amount(job, fitting, backlog_s)
+            backlog_s -= count * each_s
+            work.append(_Work(job.id, (job,), fitting, count))
+    types = _types(specs, work)
+    setups: dict[tuple[Hashable, ...], str] = {}
+    builds = tuple(_build(each, machines, types, setups, origin_s) for each in work if not _of_parts(each))
     problem = p.Problem(
         now_s=now_s - origin_s,
         objective="weighted_tardiness",
@@ -77,10 +111,10 @@ def take_snapshot(
         },
         crews=tuple(p.Crew(name, name, people) for name, people in shop.people.items()),
         clear_s=shop.clear_s,
-        changeover_s=_changeovers(shop, specs.values(), builds),
-        machines=tuple(_machine(farm, shop, machines[name], spec, origin_s) for name, spec in specs.items()),
-        builds=tuple(builds),
-        parts=tuple(parts),
+        changeover_s=_changeovers(shop, builds),
+        machines=tuple(_machine(farm, machines[name], spec, types, origin_s) for name, spec in specs.items()),
+        builds=builds,
+        parts=tuple(part for each in work if _of_parts(each) for part in _parts(each, origin_s)),
         announced=tuple(
             p.Announced(run, machine, max(0.0, start - origin_s))
             for run, machine, start in announced
@@ -104,105 +138,162 @@ def _usable(farm: Farm, machine: Machine) -> bool:
     return machine.held is None and machine.state not in away
 
 
-def machine_type(spec: MachineSpec) -> str:
-    """Machines of one type are the same to the planner: equal in all that decides what they can make."""
-    if spec.chamber is not None or spec.is_station:
-        return spec.name
-    volume = "x".join(f"{side:g}" for side in spec.volume_mm)
-    limits = f"{spec.max_nozzle_c:g}/{spec.max_bed_c:g}/{spec.max_chamber_c:g}"
-    return f"{spec.group}:{spec.driver}:{volume}:{limits}"
+# --- work -----------------------------------------------------------------------------------
+
+
+def _queued(
+    farm: Farm,
+    shop: Shop,
+    specs: Mapping[str, MachineSpec],
+    without: Mapping[str, str],
+    left_out: dict[str, str],
+) -> Iterator[_Work]:
+    """The queued builds that may go on; of the others, `left_out` is told why."""
+    for build in farm.builds.values():
+        if build.state is not BuildState.QUEUED or unwanted(farm, build):
+            continue
+        jobs = tuple(farm.jobs[item.job_id] for item in build.items)
+        held = [job.id for job in jobs if job.state is JobState.HELD]
+        able = [{spec.name for spec in can_make(demand_of(farm, job, build.operation), shop)} for job in jobs]
+        fitting = tuple(spec for name, spec in specs.items() if all(name in names for names in able))
+        if held:
+            reason = f"{held[0]}, whose parts are in {build.id}, is held"
+        elif build.id in without:
+            reason = without[build.id]
+        elif not fitting:
+            reason = f"no machine for {build.operation} is available"
+        else:
+            yield _Work(build.id, jobs, fitting, build=build)
+            continue
+        left_out.update({job.id: reason for job in jobs})
+
+
+def _amount(job: Job, fitting: tuple[MachineSpec, ...], backlog_s: float) -> tuple[int, float]:
+    """How much of a job is planned now: runs or powder parts, and the machine time of each in seconds.
+
+    The rest of a very large job waits for a later plan.
+    """
+    if job.shape is None:
+        wanted, each_s = -(-job.missing // job.parts_per_plate), job.duration_s
+    else:
+        chamber = fitting[0].chamber
+        wanted, each_s = job.missing, job.shape.volume_mm3 * chamber.s_per_mm3 if chamber else 0.0
+    within = math.ceil(backlog_s / each_s) if each_s > backlog_s / MOST_OF_A_JOB else MOST_OF_A_JOB
+    return min(wanted, within), each_s
+
+
+def _of_parts(work: _Work) -> bool:
+    """Powder parts, which the planner puts together into batches itself."""
+    return work.build is None and work.jobs[0].shape is not None
+
+
+def _parts(work: _Work, origin_s: float) -> Iterator[p.Part]:
+    job, shape = work.jobs[0], work.jobs[0].shape
+    assert shape is not None
+    bundle = _bundle(work)
+    for number, first in enumerate(range(0, work.count, bundle), 1):
+        pieces = min(bundle, work.count - first)
+        yield p.Part(
+            id=f"{job.id}/{number}x{pieces}",
+            setup=work.fitting[0].material or "-",
+            volume_mm3=shape.volume_mm3 * pieces,
+            height_mm=shape.height_mm,
+            area_mm2=shape.area_mm2 * pieces,
+            precision=shape.precision,
+            release_s=0.0,
+            due_s=None if job.due_at is None else job.due_at - origin_s,
+            weight=job.priority,
+        )
+
+
+def _bundle(work: _Work) -> int:
+    """How many of a job's powder parts are planned as one."""
+    shape = work.jobs[0].shape
+    plates = [spec.chamber.area_mm2 for spec in work.fitting if spec.chamber is not None]
+    if shape is None or not plates:
+        return 1
+    by_plate = int(min(plates) / BUNDLES_PER_PLATE / shape.area_mm2)
+    return max(1, min(by_plate, -(-work.count // BUNDLES_PER_JOB)))
+
+
+def _build(
+    work: _Work,
+    machines: Mapping[str, Machine],
+    types: Mapping[str, str],
+    setups: dict[tuple[Hashable, ...], str],
+    origin_s: float,
+) -> p.Build:
+    made: Build | Job = work.build or work.jobs[0]
+    first = work.fitting[0]
+    if first.is_station:
+        setup = STATION_SETUP
+    elif first.chamber is not None:
+        setup = first.material or "-"
+    else:
+        key = (made.material, made.nozzle_mm, *(spec.name for spec in work.fitting))
+        if key not in setups:
+            setups[key] = _setup(made.material, made.nozzle_mm, [machines[s.name] for s in work.fitting])
+        setup = setups[key]
+    dues = [job.due_at for job in work.jobs if job.due_at is not None]
+    return p.Build(
+        id=work.id,
+        setup=setup,
+        duration_s={
+            types[spec.name]: spec.operation_s if spec.is_station else made.duration_s
+            for spec in work.fitting
+        },
+        release_s=0.0,
+        due_s=min(dues) - origin_s if dues else None,
+        weight=max(job.priority for job in work.jobs),
+        count=work.count,
+    )
+
+
+def _setup(material: str | None, nozzle_mm: float | None, machines: Iterable[Machine]) -> str:
+    """The setup to plan with. A family, or no wish at all, is what most of the machines have loaded now."""
+    loaded = Counter(
+        (machine.material, machine.nozzle_mm)
+        for machine in machines
+        if machine.material is not None and satisfies(machine.material, material)
+    )
+    mounted = {pair: count for pair, count in loaded.items() if nozzle_mm in (None, pair[1])}
+    best = max(mounted or loaded, key=lambda pair: (loaded[pair], setup_name(*pair)), default=None)
+    if best is None:
+        return setup_name(material, nozzle_mm)
+    return setup_name(best[0], best[1] if nozzle_mm is None else nozzle_mm)
 
 
 def setup_name(material: str | None, nozzle_mm: float | None) -> str:
     return f"{material or '-'}|{nozzle_mm:g}" if nozzle_mm is not None else (material or "-")
 
 
-def _resolve(material: str | None, fitting: Iterable[MachineSpec], loaded: Counter[str]) -> str | None:
-    """A family, or no wish at all, is planned as the material that most machines have loaded now."""
-    if material is not None and (material in loaded or material != family(material)):
-        return material
-    best = max(
-        (name for name in loaded if satisfies(name, material)), key=lambda n: (loaded[n], n), default=None
-    )
-    return best or material
+# --- machines -------------------------------------------------------------------------------
 
 
-def _add_queued(
-    farm: Farm,
-    shop: Shop,
-    specs: Mapping[str, MachineSpec],
-    build: Build,
-    loaded: Counter[str],
-    origin_s: float,
-    builds: list[p.Build],
-    left_out: dict[str, str],
-) -> None:
-    jobs = [farm.jobs[item.job_id] for item in build.items]
-    if any(job.state is JobState.HELD for job in jobs):
-        return
-    demands = [demand_of(farm, job, build.operation) for job in jobs]
-    fitting = [spec for spec in specs.values() if all(fitness(d, spec, shop) is None for d in demands)]
-    if not fitting:
-        left_out.update({job.id: f"no machine for {build.operation} is available" for job in jobs})
-        return
-    if build.operation == PRINT:
-        setup = setup_name(_resolve(build.material, fitting, loaded), build.nozzle_mm)
-    else:
-        setup = STATION_SETUP
-    durations = {
-        machine_type(spec): spec.operation_s if spec.is_station else build.duration_s for spec in fitting
-    }
-    dues = [job.due_at for job in jobs if job.due_at is not None]
-    builds.append(
-        p.Build(
-            id=build.id,
-            setup=setup if fitting[0].chamber is None else (fitting[0].material or "-"),
-            duration_s=durations,
-            release_s=0.0,
-            due_s=min(dues) - origin_s if dues else None,
-            weight=max(job.priority for job in jobs),
-            count=1,
-        )
-    )
+def _types(specs: Mapping[str, MachineSpec], work: Iterable[_Work]) -> dict[str, str]:
+    """Machines of one type are the same to the planner: alike, and able to make the very same work."""
+    able: dict[str, list[int]] = {name: [] for name in specs}
+    for number, each in enumerate(work):
+        for spec in each.fitting:
+            able[spec.name].append(number)
+    kinds: dict[str, dict[tuple[int, ...], str]] = {}
+    types: dict[str, str] = {}
+    for name, spec in specs.items():
+        alike = _alike(spec)
+        known = kinds.setdefault(alike, {})
+        types[name] = known.setdefault(tuple(able[name]), f"{alike}~{len(known)}" if known else alike)
+    return types
 
 
-def _add_job(
-    job: Job,
-    fitting: list[MachineSpec],
-    loaded: Counter[str],
-    origin_s: float,
-    builds: list[p.Build],
-    parts: list[p.Part],
-) -> float:
-    """Adds a job's missing parts and returns the machine time they take, in seconds."""
-    due_s = None if job.due_at is None else job.due_at - origin_s
-    if job.shape is None:
-        count = -(-job.missing // job.parts_per_plate)
-        types = {machine_type(spec): job.duration_s for spec in fitting}
-        setup = setup_name(_resolve(job.material, fitting, loaded), job.nozzle_mm)
-        builds.append(p.Build(job.id, setup, types, 0.0, due_s, job.priority, count))
-        return count * job.duration_s
-    setup = fitting[0].material or "-"
-    shape = job.shape
-    for number in range(1, job.missing + 1):
-        parts.append(
-            p.Part(
-                id=f"{job.id}/{number}",
-                setup=setup,
-                volume_mm3=shape.volume_mm3,
-                height_mm=shape.height_mm,
-                area_mm2=shape.area_mm2,
-                precision=shape.precision,
-                release_s=0.0,
-                due_s=due_s,
-                weight=job.priority,
-            )
-        )
-    chamber = fitting[0].chamber
-    return 0.0 if chamber is None else job.missing * shape.volume_mm3 * chamber.s_per_mm3
+def _alike(spec: MachineSpec) -> str:
+    if spec.chamber is not None or spec.is_station:
+        return spec.name
+    return f"{spec.group}:{spec.driver}:{'x'.join(f'{side:g}' for side in spec.volume_mm)}"
 
 
-def _machine(farm: Farm, shop: Shop, machine: Machine, spec: MachineSpec, origin_s: float) -> p.Machine:
+def _machine(
+    farm: Farm, machine: Machine, spec: MachineSpec, types: Mapping[str, str], origin_s: float
+) -> p.Machine:
     chamber = spec.chamber
     if spec.is_station:
         setup: str | None = STATION_SETUP
@@ -212,7 +303,7 @@ def _machine(farm: Farm, shop: Shop, machine: Machine, spec: MachineSpec, origin
         setup = setup_name(machine.material, machine.nozzle_mm)
     return p.Machine(
         name=spec.name,
-        type=machine_type(spec),
+        type=types[spec.name],
         process=spec.process,
         available_s=max(0.0, free_at(farm, machine, spec) - origin_s),
         setup=setup,
@@ -246,7 +337,7 @@ def expected_end(run: Run, build: Build | None) -> float:
     return (run.started_at or run.intent_at) + (build.duration_s if build else 0.0)
 
 
-def _changeovers(shop: Shop, specs: Iterable[MachineSpec], builds: list[p.Build]) -> p.Changeover:
+def _changeovers(shop: Shop, builds: Iterable[p.Build]) -> p.Changeover:
     """The configured pairs of materials, for every nozzle in use; the same setup costs nothing."""
     if not shop.changeovers:
         return p.Changeover(shop.changeover_s)
@@ -264,6 +355,11 @@ def _changeovers(shop: Shop, specs: Iterable[MachineSpec], builds: list[p.Build]
 
 def job_of_part(part_id: str) -> str:
     return part_id.partition("/")[0]
+
+
+def pieces_of_part(part_id: str) -> int:
+    """`J-7/3x8` stands for eight parts."""
+    return int(part_id.rpartition("x")[2])
 
 
 def work_of_run(run_name: str) -> str:

@@ -187,13 +187,14 @@ def plan_view(schedule: Schedule) -> View:
 def task_view(task: Task) -> View:
     """One line of the walk list."""
     view = dataclasses.asdict(task)
-    view["at"] = iso(task.at)
+    view["at"], view["from_at"] = iso(task.at), iso(task.from_at)
     return view
 
 
 def why_view(answer: Why) -> View:
     view = dataclasses.asdict(answer)
     view["start_at"], view["end_at"] = iso(answer.start_at), iso(answer.end_at)
+    view["machines"] = list(view["machines"])
     return view
 
 

@@ -20,7 +20,7 @@ from farmd.model.work import Build
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One thing for a person to do at a machine. `at` is when it is due, UTC; `command` tells farmd."""
+    """One thing for a person to do at a machine, due `at`, possible `from_at` (UTC); `command` tells farmd."""
 
     machine: str
     kind: str
@@ -28,6 +28,7 @@ class Task:
     what: str
     command: str
     at: float
+    from_at: float
     run_id: str | None = None
     material: str | None = None
     nozzle_mm: float | None = None
@@ -55,13 +56,20 @@ def _tasks(
     if run is not None and run.state is RunState.UNCERTAIN:
         what = f"look whether it is printing {run.id}"
         command = f"farmctl resolve {run.id} printing|not-started|failed"
-        return [Task(name, "resolve", what, command, machine.since, run_id=run.id)]
+        return [Task(name, "resolve", what, command, machine.since, machine.since, run_id=run.id)]
     if machine.state is MachineState.FAULT and machine.fault is not None:
         what = f"{machine.fault.what}: {machine.fault.remedy}"
-        return [Task(name, "fault", what, f"farmctl release {name}", machine.since)]
+        return [Task(name, "fault", what, f"farmctl release {name}", machine.since, machine.since)]
     if machine.state is MachineState.OFFLINE:
         return [
-            Task(name, "link", "no link: look at power, cable and port", f"farmctl machine {name}", now_s)
+            Task(
+                name,
+                "link",
+                "no link: look at power, cable and port",
+                f"farmctl machine {name}",
+                now_s,
+                now_s,
+            )
         ]
     if machine.run_id or machine.held or machine.state is MachineState.FOREIGN:
         return []
@@ -75,12 +83,12 @@ def _tasks(
 
 
 def _clear(machine: Machine, step: Step | None, now_s: float) -> Task:
-    at = max(machine.ready_at, machine.since)
+    at = from_at = max(machine.ready_at, machine.since)
     if step is not None and step.operator_at is not None and machine.uncleared_run_id is None:
         at = max(at, step.operator_at)
     run_id = machine.uncleared_run_id
     what = f"take {run_id} off" if run_id else "see that it is clear"
-    return Task(machine.name, "clear", what, f"farmctl clear {machine.name}", at, run_id=run_id)
+    return Task(machine.name, "clear", what, f"farmctl clear {machine.name}", at, from_at, run_id=run_id)
 
 
 def _load(machine: Machine, spec: MachineSpec, step: Step, wanted: NewBuild | Build) -> list[Task]:
@@ -91,8 +99,9 @@ def _load(machine: Machine, spec: MachineSpec, step: Step, wanted: NewBuild | Bu
     nozzle_mm = None if wanted.nozzle_mm == machine.nozzle_mm else wanted.nozzle_mm
     what = f"load {material}" + (f", nozzle {nozzle_mm:g} mm" if nozzle_mm else "")
     at = step.start_at if step.operator_at is None else step.operator_at
+    from_at = max(machine.ready_at, machine.since)
     command = obstacle.remedy.strip("`")
-    return [Task(machine.name, "load", what, command, at, material=material, nozzle_mm=nozzle_mm)]
+    return [Task(machine.name, "load", what, command, at, from_at, material=material, nozzle_mm=nozzle_mm)]
 
 
 def _next_wanted(

@@ -73,13 +73,17 @@ def _queued(farm: Farm, job: Job) -> list[Build]:
 
 def steps_for(farm: Farm, schedule: Schedule, job: Job) -> list[Step]:
     """The plan's steps that make parts of a job, or go on with them."""
-    mine = {job.id, *(build.id for build in _queued(farm, job))}
-    return [
-        step
-        for steps in schedule.steps.values()
-        for step in steps
-        if step.work in mine or any(job_id == job.id for job_id, _ in step.items)
-    ]
+    mine = _works(farm, job)
+    return [step for steps in schedule.steps.values() for step in steps if _makes(step, job, mine)]
+
+
+def _works(farm: Farm, job: Job) -> set[str]:
+    """What stands for the job in a plan: itself, and its builds that are queued."""
+    return {job.id, *(build.id for build in _queued(farm, job))}
+
+
+def _makes(step: Step, job: Job, mine: set[str]) -> bool:
+    return step.work in mine or any(job_id == job.id for job_id, _ in step.items)
 
 
 def _answer(farm: Farm, schedule: Schedule, shop: Shop, job: Job, name: str, operation: str) -> MachineAnswer:
@@ -87,13 +91,14 @@ def _answer(farm: Farm, schedule: Schedule, shop: Shop, job: Job, name: str, ope
     obstacle = fitness(demand_of(farm, job, operation), spec, shop) or readiness(machine, farm)
     obstacle = obstacle or wrong_setup(machine, spec, job)
     if obstacle is None:
-        obstacle = _queue(schedule, job, name)
+        obstacle = _queue(farm, schedule, job, name)
     return MachineAnswer(name, obstacle.rule, obstacle.what, obstacle.remedy)
 
 
-def _queue(schedule: Schedule, job: Job, name: str) -> Obstacle:
+def _queue(farm: Farm, schedule: Schedule, job: Job, name: str) -> Obstacle:
+    mine = _works(farm, job)
     for step in schedule.steps.get(name, ()):
-        if step.work == job.id or any(job_id == job.id for job_id, _ in step.items):
+        if _makes(step, job, mine):
             return Obstacle("planned", "it is next in the plan here", "it starts by itself")
         what = step.work or ", ".join(job_id for job_id, _ in step.items)
         return Obstacle(
