@@ -21,6 +21,7 @@ from farmd.daemon.chronicle import chronicle
 from farmd.daemon.desk import Desk
 from farmd.daemon.dispatcher import Dispatcher
 from farmd.daemon.floor import Floor
+from farmd.daemon.housekeeping import keep_house, last_alive
 from farmd.daemon.ids import IdSource
 from farmd.daemon.ledger import Ledger
 from farmd.daemon.planning import Planners, Planning
@@ -98,6 +99,7 @@ async def _run_farm(setup: Setup, body: Callable[[Service], Awaitable[None]]) ->
         vault = Vault(data_dir / "vault", max_bytes=config.api.max_upload_mb << 20)
         loaded = await offload(store.load, writer)
         last = await offload(lambda: store.events(newest_first=True, limit=1))
+        last_at = max(last[0].at if last else 0.0, last_alive(data_dir))
 
         drivers = {spec.name: make_driver(spec, setup) for spec in config.machine_specs()}
         shop = shop_of(config, drivers)
@@ -116,7 +118,7 @@ async def _run_farm(setup: Setup, body: Callable[[Service], Awaitable[None]]) ->
         planning = Planning(ledger, shop, setup.planners, policy=setup.policy, min_interval_s=interval_s)
         dispatcher = Dispatcher(ledger, planning, shop, attendants)
         boot_id = ids.boot()
-        take_farm(ledger, shop, boot_id, last[0].at if last else 0.0)
+        take_farm(ledger, shop, boot_id, last_at)
         await ledger.flush()
 
         async with asyncio.TaskGroup() as group:
@@ -140,6 +142,7 @@ async def _run_farm(setup: Setup, body: Callable[[Service], Awaitable[None]]) ->
             tasks = [group.create_task(a.serve(), name=f"attendant:{n}") for n, a in attendants.items()]
             tasks.append(group.create_task(planning.run(), name="planning"))
             tasks.append(group.create_task(dispatcher.run(), name="dispatcher"))
+            tasks.append(group.create_task(keep_house(store, writer, data_dir), name="housekeeping"))
             log.info(
                 "farm taken", farm=shop.name, boot=boot_id, machines=len(drivers), jobs=len(ledger.farm.jobs)
             )

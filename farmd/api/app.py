@@ -14,13 +14,11 @@ from farmd.api.auth import Auth
 from farmd.api.context import Context
 from farmd.api.feed import Feed
 from farmd.api.gate import Gate
-from farmd.api.idempotency import Answers, Remember
+from farmd.api.idempotency import Answers
 from farmd.api.probe import Probe
 from farmd.api.tally import Tally
 from farmd.api.uploads import Shelf
 from farmd.daemon.service import Service
-from farmd.driver import offload
-from farmd.store import Answer, Entry
 
 MAX_UPLOADS = 16
 """At one time; each has half a megabyte in memory."""
@@ -46,7 +44,7 @@ def create_app(service: Service, *, auth: Auth, max_upload_bytes: int, zone: tzi
         service=service,
         zone=zone,
         max_upload_bytes=max_upload_bytes,
-        answers=Answers(service.store, _remember(service)),
+        answers=Answers(service.store, service.ledger.remember),
         feed=Feed(service.ledger, service.store),
         shelf=Shelf(service.ledger, service.store, service.vault),
         tally=Tally(service.store),
@@ -62,13 +60,3 @@ def create_app(service: Service, *, auth: Auth, max_upload_bytes: int, zone: tzi
     app.include_router(docs.router)
     app.add_middleware(Gate, auth=auth)
     return app
-
-
-def _remember(service: Service) -> Remember:
-    """Writes an answer on the ledger's writer, the one thread that may commit."""
-    store, writer = service.store, service.ledger._writer
-
-    async def remember(answer: Answer) -> None:
-        await offload(lambda: store.commit([Entry(answer=answer)]), writer)
-
-    return remember

@@ -30,7 +30,7 @@ IDEMPOTENCY_CONFLICT = ErrorCode(
 REPLAYED = "Idempotent-Replayed"
 _LONGEST_KEY = 200
 
-Remember = Callable[[Answer], Awaitable[None]]
+Remember = Callable[[Answer], Awaitable[object]]
 """Writes an answer, on the ledger's writer; done when it is on disk."""
 
 IdempotencyKey = Annotated[

@@ -150,8 +150,9 @@ class Attendant:
             self.fault(fault_of(error))
         if self._lost_as != error.code.name:
             self._lost_as = error.code.name
-            self._log.warning("link lost", code=error.code.name, what=error.what, exc_info=error.__cause__)
-        self.live.attention[error.code.name] = f"{error.what}; {error.remedy}"
+            bug = error.__cause__ if error.code is DRIVER_BUG else None
+            self._log.warning("link lost", code=error.code.name, why=error.told, exc_info=bug)
+        self.live.attention[error.code.name] = error.told
 
     def _situation(self) -> Situation:
         farm, spec = self._ledger.farm, self._shop.specs[self.name]
@@ -264,7 +265,7 @@ class Attendant:
             await self.stop()
         except FarmdError as error:
             self._log.warning("not stopped", code=error.code.name, what=error.what)
-            self.live.attention[error.code.name] = f"{error.what}; {error.remedy}"
+            self.live.attention[error.code.name] = error.told
 
     def estop(self) -> FarmdError | None:
         """Emergency stop, at once; the error when it could not be sent. Never raises."""

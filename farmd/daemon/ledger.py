@@ -20,7 +20,7 @@ from farmd.driver.clock import offload
 from farmd.model.apply import apply
 from farmd.model.facts import Fact
 from farmd.model.farm import Entity, Farm
-from farmd.store import Entry, require_storable
+from farmd.store import Answer, Entry, require_storable
 
 RECENT = 2000
 """How many of the newest records are kept in memory for followers of the event stream."""
@@ -83,11 +83,19 @@ class Ledger:
             Record(first + i, fact, step) for i, (fact, step) in enumerate(zip(facts, steps, strict=True))
         )
         self.recent.extend(records)
-        durable: asyncio.Future[tuple[Entity, ...]] = asyncio.get_running_loop().create_future()
-        self._pending.append((Entry(facts, changed), durable))
-        self._wake.set()
+        durable = self._write_soon(Entry(facts, changed))
         for listener in tuple(self._listeners):
             listener(records)
+        return durable
+
+    def remember(self, answer: Answer) -> Awaitable[object]:
+        """Keep the answer to a request; done when it is on disk."""
+        return self._write_soon(Entry(answer=answer))
+
+    def _write_soon(self, entry: Entry) -> asyncio.Future[tuple[Entity, ...]]:
+        durable: asyncio.Future[tuple[Entity, ...]] = asyncio.get_running_loop().create_future()
+        self._pending.append((entry, durable))
+        self._wake.set()
         return durable
 
     async def run(self) -> None:

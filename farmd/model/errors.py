@@ -42,9 +42,14 @@ class FarmdError(Exception):
         self.remedy = remedy or code.remedy
         super().__init__(str(self))
 
-    def __str__(self) -> str:
+    @property
+    def told(self) -> str:
+        """Where, what and the remedy, in one line."""
         place = f"{self.where}: " if self.where else ""
-        return f"{self.code.name}: {place}{self.what}; {self.remedy}"
+        return f"{place}{self.what}; {self.remedy}"
+
+    def __str__(self) -> str:
+        return f"{self.code.name}: {self.told}"
 
     def as_dict(self) -> dict[str, str]:
         """The error as the API and `--json` show it."""
