@@ -2,8 +2,9 @@
 
 The real driver, on a loop as the daemon has it, prints a file on strict emulators, each in a process of
 its own on a pseudo-terminal. Reported: lines a second; CPU of the driver's process per line, checking and
-reading the file included; whether the emulators executed just the file's commands in order; and how long
-the call of an emergency stop takes, at whose return its bytes have been written.
+reading the file included; whether the emulators executed just the file's commands in order; how long
+the call of an emergency stop takes, at whose return its bytes have been written; and the turn-round: from
+the writing of an `ok` to the arrival of the next line, as a machine that does nothing else sees it.
 """
 
 from __future__ import annotations
@@ -13,18 +14,23 @@ import asyncio
 import hashlib
 import io
 import json
+import os
+import pty
 import random
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+import tty
 from pathlib import Path
 from typing import IO
 
 from farmd.driver import Ended, Event, Observed, RunFile, StartOrder
 from farmd.gcode import executable_lines
 from farmd.model.machine import MachineSpec
-from farmd_drivers.marlin.driver import ADDED_COMMANDS, MarlinDriver, MarlinSettings
+from farmd_drivers.marlin.driver import ADDED_COMMANDS, MarlinDriver
+from farmd_drivers.marlin.settings import MarlinSettings
 
 SPEC = MachineSpec("bench", "marlin", "bench", "MEX", (250.0, 210.0, 210.0))
 
@@ -40,15 +46,17 @@ def synthetic(lines: int) -> bytes:
     return "\n".join(rows).encode()
 
 
-class Machine:
-    """An emulator in its own process and a driver that serves it."""
+PEER = ("-m", "farmd_drivers.marlin.peer")
+MIRROR = ("-m", "bench.serial", "--mirror")
 
-    def __init__(self, folder: Path, arguments: list[str]) -> None:
+
+class Machine:
+    """A machine in its own process, whose first word is its port, and a driver that serves it."""
+
+    def __init__(self, folder: Path, arguments: tuple[str, ...]) -> None:
         self.record = folder / "record"
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "farmd_drivers.marlin.peer", "--record", str(self.record), *arguments],
-            stdout=subprocess.PIPE,
-            text=True,
+            [sys.executable, *arguments, "--record", str(self.record)], stdout=subprocess.PIPE, text=True
         )
         output: IO[str] = self.process.stdout  # type: ignore[assignment]
         self.port = output.readline().strip()
@@ -75,7 +83,7 @@ class Machine:
         return self.record.read_bytes()
 
 
-async def bench(data: bytes, count: int, arguments: list[str], *, stop: bool) -> dict[str, object]:
+async def bench(data: bytes, count: int, arguments: tuple[str, ...], *, stop: bool) -> dict[str, object]:
     commands = list(executable_lines(io.BytesIO(data)))
     with tempfile.TemporaryDirectory() as name:
         folders = [Path(name) / str(n) for n in range(count)]
@@ -113,6 +121,48 @@ def _job(record: list[bytes], lines: int) -> list[bytes]:
     return [line for line in record if not ADDED_COMMANDS.fullmatch(line)][:lines]
 
 
+async def turn_round(data: bytes) -> dict[str, object]:
+    """How long the driver takes from an `ok` to the next line, the way through the pty included."""
+    with tempfile.TemporaryDirectory() as name:
+        machine = Machine(Path(name), MIRROR)
+        serving = asyncio.create_task(machine.driver.serve(machine.events.put_nowait))
+        try:
+            await machine.until(Observed)
+            await machine.print(data)
+        finally:
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
+            turns = [float(line) for line in machine.close().split()]
+    cuts = statistics.quantiles(turns, n=100)
+    return {
+        "turns": len(turns),
+        "turn_round_p50_ms": round(cuts[49] * 1e3, 3),
+        "turn_round_p99_ms": round(cuts[98] * 1e3, 3),
+    }
+
+
+def mirror(record: Path) -> None:
+    """A machine that answers every line at once, and writes down how long each next line took to come."""
+    ours, theirs = pty.openpty()
+    tty.setraw(theirs)
+    print(os.ttyname(theirs), flush=True)
+    turns: list[float] = []
+    answered = 0.0
+    text = b""
+    while True:
+        text = text[-200:] + os.read(ours, 4096)
+        came = time.perf_counter()
+        if not text.endswith(b"\n"):
+            continue
+        line = text.rstrip(b"\n").rpartition(b"\n")[2]
+        if line.split(b" ", 1)[-1].startswith(b"G1 ") and answered:
+            turns.append(came - answered)
+        os.write(ours, b"ok T:20 /0\n" if b"M105" in line else b"ok\n")
+        answered = time.perf_counter()
+        if b"M400" in line:
+            record.write_text("\n".join(map(str, turns)))
+
+
 async def _estop(machine: Machine, data: bytes) -> float:
     """One emergency stop in mid-print: how long the call takes, at whose return the bytes are written."""
     file = RunFile("bench.gcode", "0" * 64, len(data), lambda: io.BytesIO(data))
@@ -123,19 +173,25 @@ async def _estop(machine: Machine, data: bytes) -> float:
     return time.perf_counter() - before
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.serial", description=__doc__)
     parser.add_argument("--lines", type=int, default=50_000, help="moves of the made-up file")
     parser.add_argument("--file", type=Path, help="print this file instead")
     parser.add_argument("--printers", type=int, default=4, help="machines at once in the second measurement")
     parser.add_argument("--noise", type=float, default=0.0, help="chance of a fault per line, both ways")
+    parser.add_argument("--mirror", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--record", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.mirror:
+        mirror(given.record)
     data = given.file.read_bytes() if given.file else synthetic(given.lines)
-    arguments = ["--noise", str(given.noise)]
-    print(json.dumps(asyncio.run(bench(data, 1, arguments, stop=True))))
+    arguments = (*PEER, "--noise", str(given.noise))
+    print(json.dumps(asyncio.run(bench(data, 1, arguments, stop=True))), flush=True)
     if given.printers > 1:
-        print(json.dumps(asyncio.run(bench(data, given.printers, arguments, stop=False))))
+        print(json.dumps(asyncio.run(bench(data, given.printers, arguments, stop=False))), flush=True)
+    print(json.dumps(asyncio.run(turn_round(data))))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -194,15 +194,16 @@ async def run_is_not_adopted(stage: Stage) -> None:
 
 async def history_is_an_authority(stage: Stage) -> None:
     """With `history_authoritative`, a run that ended while nobody looked is shown with its outcome,
-    and one that never started is not."""
+    failed where its feeder had gone, and one that never started is not."""
     first = await stage.connect()
     _need(first.driver.capabilities.history_authoritative, "the driver's history is no authority")
-    await first.run(stage.rig.order("R-1", long=False))
+    fed = not first.driver.capabilities.adopts
+    await first.run(stage.rig.order("R-1", long=fed))
     await first.leave()
     await asyncio.sleep(stage.rig.settle_s)
     seen = (await stage.connect()).last_observed()
     outcomes = [past.outcome for past in seen.history if past.run_id == "R-1"]
-    _demand(outcomes == [Outcome.OK], f"the history tells of R-1: {outcomes}")
+    _demand(outcomes == [Outcome.FAILED if fed else Outcome.OK], f"the history tells of R-1: {outcomes}")
     _demand(not _knows(seen, "R-2"), "the history tells of a run that was never started")
 
 

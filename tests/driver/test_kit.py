@@ -152,6 +152,33 @@ class StopsWhenLeft(SimulatedDriver):
             self.machine.stop()
 
 
+class Feeds(SimulatedDriver):
+    """A run goes only as long as somebody feeds it."""
+
+    capabilities = Capabilities(pause=True, history_authoritative=True)
+
+    async def serve(self, report: Report) -> None:
+        try:
+            await super().serve(report)
+        finally:
+            self.machine.fail_now("nobody feeds it")
+
+
+class FeedsAndTellsOk(Feeds):
+    async def serve(self, report: Report) -> None:
+        def changed(event: Event) -> None:
+            if isinstance(event, Observed):
+                past = tuple(replace(run, outcome=Outcome.OK) for run in event.history)
+                event = replace(event, history=past)
+            report(event)
+
+        await super().serve(changed)
+
+
+class FeedsAndForgets(Feeds, ForgetsHistory):
+    pass
+
+
 class ShowsWhatItCannotAdopt(SimulatedDriver):
     capabilities = Capabilities(pause=True, adopts=False)
 
@@ -273,6 +300,8 @@ BROKEN: list[tuple[type[SimulatedDriver], str]] = [
     (ForgetsRun, "run-is-adopted"),
     (StopsWhenLeft, "run-is-adopted"),
     (ForgetsHistory, "history-is-an-authority"),
+    (FeedsAndTellsOk, "history-is-an-authority"),
+    (FeedsAndForgets, "history-is-an-authority"),
     (ShowsWhatItCannotAdopt, "run-is-not-adopted"),
     (HidesReboot, "reboot-is-told"),
     (HidesForeignRun, "foreign-run-is-told"),
@@ -314,6 +343,11 @@ async def test_kit_names_the_broken_promise(
 
 def test_every_promise_has_a_driver_that_breaks_it() -> None:
     assert {promise for _, promise in BROKEN} == set(promises())
+
+
+async def test_history_of_a_fed_machine_tells_that_the_run_failed(tmp_path: Path) -> None:
+    verdict = await check_driver(rigs(tmp_path, Feeds), only={"history-is-an-authority"})
+    assert verdict.kept == ("history-is-an-authority",)
 
 
 async def test_kit_lists_all_broken_promises_at_once(tmp_path: Path) -> None:

@@ -36,21 +36,20 @@ from farmd.gcode import executable_lines
 from farmd.model.errors import LinkLost, MachineFault, Refused
 from farmd.model.machine import MachineSpec
 from farmd.model.work import Outcome, Place
+from farmd_drivers.marlin.account import EMERGENCY_STOP, FIRMWARE_HALTED
+from farmd_drivers.marlin.build import Build
 from farmd_drivers.marlin.driver import (
     ADDED_AFTER,
     ADDED_BEFORE,
     ADDED_COMMANDS,
-    EMERGENCY_STOP,
-    FIRMWARE_HALTED,
     MarlinDriver,
-    MarlinSettings,
 )
-from farmd_drivers.marlin.emulator import Build
 from farmd_drivers.marlin.job import COMMAND_FORBIDDEN, COMMAND_TOO_LONG
 from farmd_drivers.marlin.noise import Fault, Noise
 from farmd_drivers.marlin.peer import PtyPeer
 from farmd_drivers.marlin.replies import heaters_off
 from farmd_drivers.marlin.runlog import RUN_LOG_DAMAGED, RUN_LOG_UNWRITABLE
+from farmd_drivers.marlin.settings import MarlinSettings
 from farmd_drivers.marlin.transport import PORT_IN_USE, PORT_LOST, PORT_MISSING
 
 SPEC = MachineSpec("mk3-01", "marlin", "mk3", "MEX", (250.0, 210.0, 210.0))
@@ -507,15 +506,15 @@ async def test_damaged_record_of_runs_is_a_fault(make: Callable[[str], MarlinDri
     assert fault.value.code is RUN_LOG_DAMAGED
 
 
-def test_no_descriptor_is_left_open() -> None:
+def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
     async def once(port: str, folder: Path) -> None:
         driver = MarlinDriver(SPEC, MarlinSettings(port=port, banner_wait_s=0.02), state_dir=folder)
         async with serving(driver):
             pass
 
     with PtyPeer() as peer:
-        asyncio.run(once(peer.port, Path("/nonexistent")))
+        asyncio.run(once(peer.port, tmp_path))
         before = len(os.listdir("/proc/self/fd"))
         for _ in range(5):
-            asyncio.run(once(peer.port, Path("/nonexistent")))
+            asyncio.run(once(peer.port, tmp_path))
         assert len(os.listdir("/proc/self/fd")) == before

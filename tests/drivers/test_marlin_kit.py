@@ -5,19 +5,13 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
-from farmd.driver.kit import check_driver, promises
+from farmd.driver.kit import check_driver
 from farmd_drivers.marlin.rig import MarlinRig
-
-NOT_FOR_FED_MACHINES = "history-is-an-authority"
-"""It asks for a run that ends well while nobody looks. A fed run cannot: it ends as failed, and the
-history says so (test_marlin_driver has that)."""
 
 
 async def test_marlin_driver_keeps_its_promises(tmp_path: Path) -> None:
     numbers = itertools.count()
-    verdict = await check_driver(
-        lambda: MarlinRig(tmp_path / str(next(numbers))), only=promises().keys() - {NOT_FOR_FED_MACHINES}
-    )
+    verdict = await check_driver(lambda: MarlinRig(tmp_path / str(next(numbers))))
     # A fed machine shows no run of others, has no START that could be lost, and is never adopted.
     assert verdict.skipped == (
         "lost-start-is-not-told",
@@ -25,4 +19,4 @@ async def test_marlin_driver_keeps_its_promises(tmp_path: Path) -> None:
         "foreign-run-is-told",
         "unsupported-is-refused",
     ), str(verdict)
-    assert len(verdict.kept) >= 22
+    assert len(verdict.kept) == 24

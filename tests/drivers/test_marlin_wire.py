@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from farmd_drivers.marlin import states
-from farmd_drivers.marlin.emulator import Build, Marlin
+from farmd_drivers.marlin.build import Build
+from farmd_drivers.marlin.emulator import Marlin
 from farmd_drivers.marlin.noise import Noise
 from farmd_drivers.marlin.states import LINK, PHASE, Link, Phase
 from farmd_drivers.marlin.wire import Wire
@@ -367,6 +368,52 @@ def test_emergency_stop_unheard_is_told_within_a_second() -> None:
     assert isinstance(halted := shop.until(states.Halted), states.Halted)
     assert not halted.confirmed
     assert shop.now - at <= 1.01
+
+
+def test_emergency_stop_swallowed_by_a_damaged_line_is_said_again() -> None:
+    """Without an emergency parser, a line in error makes the firmware flush whatever follows it."""
+    shop = Shop(build=Build(emergency_parser=False)).ready()
+    shop.begin(job_of(100))
+    shop.until(states.RunBegan)
+    while not (data := shop.wire.data_to_send(shop.now)):
+        shop.turn()
+    stop = shop.wire.estop(shop.now)
+    shop.machine.receive(data.replace(b"G1", b"G3") + stop, shop.now)
+    assert shop.machine.alive
+    at = shop.now
+    assert isinstance(halted := shop.until(states.Halted), states.Halted)
+    assert halted.confirmed
+    assert not shop.machine.alive
+    assert shop.now - at < 1.01
+
+
+def test_confirmed_emergency_stop_is_not_said_again() -> None:
+    shop = Shop().ready()
+    shop.machine.receive(shop.wire.estop(shop.now), shop.now)
+    shop.wire.receive_data(bytes(shop.machine.output), shop.now)
+    shop.now += states.STOP_AGAIN_S
+    shop.wire.handle_timer(shop.now)
+    assert shop.wire.data_to_send(shop.now) == b""
+    assert isinstance(shop.wire.next_event(), states.Halted)
+
+
+def test_heaters_are_off_in_the_handshake_after_a_failed_run() -> None:
+    """The farewell has no number: a line in error before it swallows it."""
+    shop = Shop(build=Build(move_scale=1.0)).ready()
+    shop.begin([b"M104 S200", b"M140 S60", *job_of(100)])
+    shop.until(states.RunBegan)
+    while not shop.machine.body.bed.target_c:
+        shop.turn()
+    shop.wire.fail("for a test", shop.now)
+    shop.machine.receive(b"N5 G1 X5*1\n" + shop.wire.data_to_send(shop.now), shop.now)
+    assert shop.machine.body.nozzle.target_c == 200
+    shop.until(states.Ready)
+    assert shop.machine.body.nozzle.target_c == shop.machine.body.bed.target_c == 0
+    ready = len(shop.machine.executed)
+    shop.machine.power_on(shop.now + 10)
+    shop.now += 10
+    shop.until(states.Ready)
+    assert b"M140 S0" not in shop.machine.executed[ready:], "no run since: nothing of ours is hot"
 
 
 def test_start_said_twice_at_connect_is_no_restart() -> None:

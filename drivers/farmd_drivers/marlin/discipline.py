@@ -1,7 +1,7 @@
 """The discipline of one line at a time: when a line may go, and what is done about a lost one.
 
 Walks the table `LINK` of `states`. It is told of replies and of time, and answers with a `Verdict` that
-`wire` acts upon; it knows nothing of phases, runs or commands beyond which of them may take long.
+`dialogue` acts upon; it knows nothing of phases, runs or commands beyond which of them may take long.
 """
 
 from __future__ import annotations

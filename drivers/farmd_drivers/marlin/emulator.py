@@ -21,48 +21,11 @@ from functools import reduce
 from operator import xor
 
 from farmd_drivers.marlin.body import Body, Heater
+from farmd_drivers.marlin.build import BANNER, KILLED, KNOWN, LINE_BYTES, RING_LINES, STOPPED, WORD, Build
 
-BANNER = (
-    b"start\n",
-    b"Marlin 2.1.2.1\n",
-    b"echo: Last Updated: 2022-01-01 | Author: (none)\n",
-    b"echo: Free Memory: 3702  PlannerBufferBytes: 1232\n",
-)
-RING_LINES = 4
-LINE_BYTES = 95
-STOPPED = b"Error:Printer stopped due to errors. Fix the error and use M999 to restart.\n"
-KILLED = b"Error:Printer halted. kill() called!\n//action:poweroff\n"
-
-_G = (0, 1, 2, 3, 4, 5, 10, 11, 12, 17, 18, 19, 20, 21, 27, 28, 29, 30, 34, 42, 60, 61, 80, 90, 91, 92)
-_M = (0, 1, 17, 18, 20, 21, 27, 31, 73, 75, 76, 77, 78, 82, 83, 84, 85, 92, 104, 105, 106, 107, 108, 109, 110)
-_M2 = (111, 112, 113, 114, 115, 117, 118, 119, 120, 121, 140, 141, 145, 155, 190, 191, 200, 201, 202, 203)
-_M3 = (204, 205, 207, 208, 211, 217, 218, 220, 221, 226, 300, 400, 401, 402, 410, 412, 413, 420, 425, 486)
-_M4 = (500, 501, 503, 569, 572, 593, 600, 603, 701, 702, 862, 876, 900, 906, 914, 999)
-KNOWN = frozenset([f"G{n}" for n in _G] + [f"M{n}" for n in (*_M, *_M2, *_M3, *_M4)])
-_WORD = re.compile(rb"([GMT]\d+)")
 _NUMBER = re.compile(rb"([A-Z])(-?\d*\.?\d+)")
 _EARLY = re.compile(rb"^(?:N\d+ ?)?(M108|M112|M410)(?![0-9])")
 _MOVES = frozenset({"G0", "G1", "G2", "G3"})
-
-
-@dataclass(frozen=True, slots=True)
-class Build:
-    """How this firmware was built. Times in seconds; 0 for `heat_c_per_s` means heat at once.
-
-    `move_scale` is the share of its real time that a move takes: 0 moves at once, 1 as long as it says.
-    """
-
-    emergency_parser: bool = True
-    autoreport: bool = True
-    keepalive: bool = True
-    busy_while_heating: bool = True
-    inline_temperatures: bool = True
-    ok_after_resend: bool = True
-    says_wait: bool = False
-    heat_c_per_s: float = 200.0
-    move_scale: float = 0.0
-    home_s: float = 0.0
-    rx_bytes: int = 1024
 
 
 @dataclass(slots=True)
@@ -314,7 +277,7 @@ class Marlin:
     # Commands.
 
     def _execute(self, command: bytes) -> None:
-        found = _WORD.match(command)
+        found = WORD.match(command)
         word = found[1].decode() if found else ""
         lacking = word == "M113" and not self.build.keepalive
         if lacking or (word not in KNOWN and word[:1] != "T"):
@@ -365,7 +328,7 @@ class Marlin:
             case "M113":
                 self._keepalive_s = values.get("S", 2.0) or math.inf
             case "M115":
-                self._identify()
+                self.output += self.build.identity()
             case "M155":
                 self._autoreport_s = values.get("S", 0.0)
                 self._next_report = self.now + self._autoreport_s if self._autoreport_s else math.inf
@@ -390,19 +353,3 @@ class Marlin:
 
     def _is_still(self) -> bool:
         return self.body.is_still(self.now)
-
-    def _identify(self) -> None:
-        self.output += (
-            b"FIRMWARE_NAME:Marlin 2.1.2.1 (Jan 01 2022 12:00:00) "
-            b"SOURCE_CODE_URL:github.com/MarlinFirmware/Marlin PROTOCOL_VERSION:1.0 "
-            b"MACHINE_TYPE:Emulated EXTRUDER_COUNT:1 UUID:cede2a2f-41a2-4748-9b12-c55c62f367ff\n"
-        )
-        for name, has in (
-            ("EEPROM", True),
-            ("AUTOREPORT_TEMP", self.build.autoreport),
-            ("EMERGENCY_PARSER", self.build.emergency_parser),
-            ("HOST_ACTION_COMMANDS", True),
-            ("THERMAL_PROTECTION", True),
-            ("CHAMBER_TEMPERATURE", False),
-        ):
-            self.output += b"Cap:%b:%d\n" % (name.encode(), has)

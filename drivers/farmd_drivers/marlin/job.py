@@ -1,7 +1,7 @@
 """A sliced file as a job to be streamed: checked before the start, read in batches, places told.
 
-`check`, `next_batch` and `close` read the file and may block: call them off the loop, one at a time. The
-rest is arithmetic. Memory is bounded: a handful of batches, and one number per layer.
+`prepare` and `next_batch` read the file and block: call them off the loop, one at a time. The rest is
+arithmetic, and `close` never waits. Memory is bounded: a handful of batches, and one number per layer.
 
 The machine gets the file's executable lines as they stand, with one exception: `M0` and `M1` without a
 time would block the link until somebody presses a button, so the run pauses there instead.
@@ -10,8 +10,9 @@ time would block the link until somebody presses a button, so the run pauses the
 from __future__ import annotations
 
 import re
+import threading
+import time
 from bisect import bisect_right
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -24,6 +25,8 @@ from farmd.model.work import Place
 from farmd_drivers.marlin.replies import COMMAND_BYTES
 
 BATCH_LINES = 256
+BREATH_LINES = 250
+"""After so many lines, half a millisecond, a check lets the loop go first, which feeds other machines."""
 BATCHES_KEPT = 6
 """The batch in the wire, one waiting, one being read, and those before that a rewind may reach."""
 
@@ -72,9 +75,10 @@ class _LayerWatch:
         self._tail = b""
         self._tail_at = 0
         self.layers: list[int] = []
+        self.is_wanted = True
 
     def read(self, size: int = -1, /) -> bytes:
-        chunk = self._stream.read(size)
+        chunk = self._stream.read(size) if self.is_wanted else b""
         data = self._tail + chunk
         cut = data.rfind(b"\n") + 1 if chunk else len(data)
         self.layers += [self._tail_at + found.start() for found in LAYER_MARK.finditer(data, 0, cut)]
@@ -89,24 +93,42 @@ class JobFile:
     def __init__(self, file: RunFile) -> None:
         self._file = file
         self._layers: list[int] = []
-        self._kept: deque[Batch] = deque(maxlen=BATCHES_KEPT)
+        self._kept: tuple[Batch, ...] = ()
+        """Replaced as a whole: one thread reads on while another looks for places."""
+        self._watch: _LayerWatch | None = None
         self._stream: BinaryIO | None = None
         self._rows: Iterator[tuple[int, int, bytes]] = iter(())
         self._read = 0
         self._height: float | None = None
         self._relative = False
+        self._reading = threading.Lock()
+        self._is_closed = False
 
-    def check(self) -> None:
-        """Read the whole file once; raises `Refused` for what must not or cannot be sent, or `OSError`."""
-        with self._file.open() as stream:
-            watch = _LayerWatch(stream)
-            count = 0
-            for line, _, command in numbered_lines(watch):
-                count += 1
-                self._check_command(line, command)
-            self._layers = watch.layers
-        if not count:
+    @property
+    def name(self) -> str:
+        """The file's."""
+        return self._file.name
+
+    def prepare(self) -> Batch:
+        """Read the whole file once, then its first commands again.
+
+        Raises `Refused` for what must not or cannot be sent, or `OSError`.
+        """
+        self._check()
+        first = self.next_batch()
+        if first is None:
             raise Refused(NOTHING_TO_SEND, where=self._file.name)
+        return first
+
+    def _check(self) -> None:
+        with self._file.open() as stream:
+            self._watch = _LayerWatch(stream)
+            self._watch.is_wanted = not self._is_closed
+            for count, (line, _, command) in enumerate(numbered_lines(self._watch), 1):
+                self._check_command(line, command)
+                if count % BREATH_LINES == 0:
+                    time.sleep(0)
+            self._layers = self._watch.layers
 
     def _check_command(self, line: int, command: bytes) -> bool:
         """Whether the command is a plain move; raises `Refused`."""
@@ -121,7 +143,14 @@ class JobFile:
         return False
 
     def next_batch(self) -> Batch | None:
-        """The next commands, or None after the last; raises as `check` does."""
+        """The next commands, or None after the last; raises as `prepare` does."""
+        with self._reading:
+            batch = None if self._is_closed else self._next_batch()
+        if self._is_closed:
+            self.close()
+        return batch
+
+    def _next_batch(self) -> Batch | None:
         if self._stream is None:
             self._stream = self._file.open()
             self._rows = numbered_lines(self._stream)
@@ -139,7 +168,7 @@ class JobFile:
         if not batch.commands and batch.pause is None:
             return None
         self._read += len(batch.commands)
-        self._kept.append(batch)
+        self._kept = (*self._kept, batch)[-BATCHES_KEPT:]
         return batch
 
     def _modal(self, command: bytes) -> str | None:
@@ -160,8 +189,16 @@ class JobFile:
             batch.heights.append((len(batch.commands), height))
 
     def close(self) -> None:
-        if self._stream is not None:
-            self._stream.close()
+        """Read no more. A reading that is under way ends soon, and closes the file itself."""
+        self._is_closed = True
+        if self._watch is not None:
+            self._watch.is_wanted = False
+        if self._reading.acquire(blocking=False):
+            try:
+                if self._stream is not None:
+                    self._stream.close()
+            finally:
+                self._reading.release()
 
     def offset(self, accepted: int) -> int:
         """The byte of the file at which the last of `accepted` commands begins; 0 for none."""

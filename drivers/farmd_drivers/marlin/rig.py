@@ -14,31 +14,32 @@ from farmd.driver import RunFile, StartOrder
 from farmd.driver.kit import Rig
 from farmd.model.machine import MachineSpec
 
-from .driver import MarlinDriver, MarlinSettings
-from .emulator import Build
+from .build import Build
+from .driver import MarlinDriver
 from .peer import PtyPeer
+from .settings import MarlinSettings
 
 SPEC = MachineSpec("mk3-01", "marlin", "mk3", "MEX", (250.0, 210.0, 210.0))
 MOVE_S = 0.02
 
 
 class MarlinRig(Rig):
-    """An emulated machine on a pty, in a thread, whose moves take `MOVE_S` each."""
+    """An emulated machine, `peer`, on a pty, in a thread, whose moves take `MOVE_S` each; `folder` is its own."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._folder = folder
-        self._peer = PtyPeer(Build(move_scale=1.0), link=folder / "port")
+        self.folder = folder
+        self.peer = PtyPeer(Build(move_scale=1.0), link=folder / "port")
 
     async def open(self) -> None:
-        self._peer.__enter__()
+        self.peer.__enter__()
 
     async def close(self) -> None:
-        self._peer.__exit__(None, None, None)
+        self.peer.__exit__(None, None, None)
 
     def driver(self) -> MarlinDriver:
-        settings = MarlinSettings(port=str(self._folder / "port"), banner_wait_s=0.05)
-        return MarlinDriver(SPEC, settings, state_dir=self._folder)
+        settings = MarlinSettings(port=str(self.folder / "port"), banner_wait_s=0.05)
+        return MarlinDriver(SPEC, settings, state_dir=self.folder)
 
     def order(self, run_id: str, *, long: bool) -> StartOrder:
         speed_mm_min = 60 / MOVE_S
@@ -50,22 +51,22 @@ class MarlinRig(Rig):
         return StartOrder(run_id, "print", 60.0, 1, fence=1, file=file, mass_g=20.0)
 
     def starts(self) -> Sequence[str]:
-        return [line[5:].decode() for line in self._peer.executed if line.startswith(b"M117 ")]
+        return [line[5:].decode() for line in self.peer.executed if line.startswith(b"M117 ")]
 
     def is_off(self) -> bool:
-        return self._peer.machine.is_off
+        return self.peer.machine.is_off
 
     async def cut_link(self) -> None:
-        self._peer.unplug()
+        self.peer.unplug()
 
     async def restore_link(self) -> None:
-        self._peer.replug()
+        self.peer.replug()
 
     async def reboot(self) -> None:
-        self._peer.reset()
+        self.peer.reset()
 
     async def fail_run(self) -> None:
-        self._peer.reset()
+        self.peer.reset()
 
     async def break_machine(self) -> None:
-        self._peer.stop_moving()
+        self.peer.stop_moving()

@@ -1,21 +1,25 @@
-"""What the driver remembers of its runs on disk, so that its history is an authority.
+"""What the driver remembers on disk, so that its history is an authority and its absence is known.
 
-A run is written down before the first byte of it is sent, and its place every few seconds while it is
-fed. After a restart, a run that was open has failed at that place, and a run that is not in here never
-began. One small JSON file, replaced as a whole. Knows no link and no machine. May block for a moment,
-and raises `OSError` where the disk fails.
+`runs.json` is durable: a run is written down before the first byte of it is sent, and again when it is
+over. After a restart, a run that was open has failed, and a run that is not in here never began. It also
+keeps whether the machine was left with heaters that may be on. `seen.json` is expendable: when the machine
+last answered, and how far the open run was then; it is replaced every few seconds and never synced.
+
+Changes of the state are made at once, by one thread; `save` and `save_seen` may block and be called from
+any other, and always write the newest state. Knows no link and no machine.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict
+import threading
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from farmd.driver import Finished
-from farmd.model.errors import ErrorCode, MachineFault, Refused
+from farmd.model.errors import ErrorCode, MachineFault
 from farmd.model.work import Outcome, Place
 
 RUNS_KEPT = 20
@@ -33,77 +37,159 @@ RUN_LOG_DAMAGED = ErrorCode(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Runs:
+    """`hot`: the heaters may have been left on."""
+
+    ended: tuple[Finished, ...] = ()
+    open: str | None = None
+    hot: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """`at` in seconds since the epoch; None: never. `is_known` False: it was written and cannot be read."""
+
+    at: float | None = None
+    run_id: str | None = None
+    place: Place | None = None
+    is_known: bool = True
+
+
 class RunLog:
-    """The runs of one machine, in `folder`."""
+    """The record of one machine, in `folder`."""
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / "runs.json"
-        self._ended: list[dict[str, Any]] = []
-        self._open: dict[str, Any] | None = None
+        self._runs_path = folder / "runs.json"
+        self._seen_path = folder / "seen.json"
+        self._runs = self._saved = _Runs()
+        self._seen = _Seen()
+        self._is_loaded = False
+        self._lock = threading.Lock()
 
+    @property
     def history(self) -> tuple[Finished, ...]:
         """The last runs that are over, newest last."""
-        return tuple(_finished(entry) for entry in self._ended)
+        return self._runs.ended
 
-    def load(self) -> None:
-        """Read what is on disk; a run left open has failed. Raises `MachineFault`."""
-        try:
-            stored = json.loads(self._path.read_bytes())
-            self._ended = stored["ended"]
-            self._open = stored["open"]
-            if self._open is not None:
-                self._ended.append({**self._open, "outcome": Outcome.FAILED, "reason": CUT_OFF})
-                self._open = None
-            self.history()
-        except FileNotFoundError:
-            self._ended, self._open = [], None
-        except (ValueError, KeyError, TypeError) as error:
-            raise MachineFault(RUN_LOG_DAMAGED, str(error), where=str(self._path)) from error
+    @property
+    def is_hot(self) -> bool:
+        """A run was left in such a way that the heaters may be on still."""
+        return self._runs.hot
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether `runs.json` has the newest state."""
+        return self._saved is self._runs
+
+    def knows(self, run_id: str) -> bool:
+        """Whether that run was begun here before, as far as is remembered."""
+        return self._runs.open == run_id or any(past.run_id == run_id for past in self._runs.ended)
+
+    def was_away(self, now: float, grace_s: float) -> bool:
+        """Whether the machine was out of sight for longer than that, by wall time.
+
+        A clock that went back, or a record that cannot be read, accounts for nothing. A machine never
+        seen before was not away.
+        """
+        at = self._seen.at
+        return not self._seen.is_known or (at is not None and not 0.0 <= now - at <= grace_s)
+
+    # Changes.
 
     def begin(self, run_id: str) -> None:
-        """The run is about to be sent; on disk when this returns. Raises `Refused`."""
-        self._open = {"run_id": run_id, "place": None}
-        try:
-            self._write(durable=True)
-        except OSError as error:
-            self._open = None
-            raise Refused(RUN_LOG_UNWRITABLE, str(error), where=str(self._path)) from error
+        """The run is about to be sent; `save` before it is."""
+        self._runs = replace(self._runs, open=run_id, hot=True)
 
     def forget(self) -> None:
         """Nothing of the run just begun was sent."""
-        self._open = None
-        self._write(durable=True)
-
-    def at(self, place: Place) -> None:
-        """How far the open run is."""
-        if self._open is not None:
-            self._open["place"] = asdict(place)
-            self._write(durable=False)
+        self._runs = replace(self._runs, open=None, hot=False)
 
     def end(self, outcome: Outcome, reason: str, place: Place | None, used_g: float) -> None:
-        """The open run is over."""
-        if self._open is not None:
-            self._open["place"] = None if place is None else asdict(place)
-            self._ended.append({**self._open, "outcome": outcome, "reason": reason, "used_g": used_g})
-            self._open = None
-            self._write(durable=False)
+        """The open run is over. One that was not fed to its end may have left the heaters on."""
+        if self._runs.open is not None:
+            finished = Finished(self._runs.open, outcome, reason, place, used_g)
+            hot = outcome is Outcome.FAILED
+            self._runs = _Runs((*self._runs.ended, finished)[-RUNS_KEPT:], None, hot)
 
-    def _write(self, *, durable: bool) -> None:
-        self._ended = self._ended[-RUNS_KEPT:]
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = self._path.with_suffix(".new")
-        with fresh.open("w") as file:
-            json.dump({"ended": self._ended, "open": self._open}, file)
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-        fresh.replace(self._path)
+    def cooled(self) -> None:
+        """The heaters were switched off, and the machine has said so."""
+        if self._runs.hot and self._runs.open is None:
+            self._runs = replace(self._runs, hot=False)
+
+    def saw(self, at: float, place: Place | None) -> None:
+        """The machine answers; `place` is how far the open run is."""
+        self._seen = _Seen(at, self._runs.open, place)
+
+    # The disk.
+
+    def load(self) -> None:
+        """Read what is on disk, the first time; a run left open has failed. Raises `MachineFault`."""
+        if self._is_loaded:
+            return
+        seen = self._load_seen()
+        left_open = False
+        try:
+            stored = json.loads(self._runs_path.read_bytes())
+            ended = tuple(_finished(entry) for entry in stored["ended"])
+            hot = bool(stored["hot"])
+            if left_open := (run_id := stored["open"]) is not None:
+                place = seen.place if seen.run_id == run_id else None
+                ended = (*ended, Finished(str(run_id), Outcome.FAILED, CUT_OFF, place))
+            self._runs = _Runs(ended, None, hot)
+        except FileNotFoundError:
+            self._runs = _Runs()
+        except (ValueError, KeyError, TypeError) as error:
+            raise MachineFault(RUN_LOG_DAMAGED, str(error), where=str(self._runs_path)) from error
+        self._seen, self._is_loaded = seen, True
+        if not left_open:
+            self._saved = self._runs
+
+    def _load_seen(self) -> _Seen:
+        try:
+            stored = json.loads(self._seen_path.read_bytes())
+            place = stored["place"]
+            return _Seen(float(stored["at"]), stored["run_id"], None if place is None else Place(**place))
+        except FileNotFoundError:
+            return _Seen()
+        except (ValueError, KeyError, TypeError):
+            return _Seen(is_known=False)
+
+    def save(self) -> None:
+        """Write down the runs; on disk when this returns. Raises `OSError`."""
+        with self._lock:
+            runs = self._runs
+            stored = {
+                "ended": [asdict(past) for past in runs.ended],
+                "open": runs.open,
+                "hot": runs.hot,
+            }
+            _replace(self._runs_path, stored, durable=True)
+            self._saved = runs
+
+    def save_seen(self) -> None:
+        """Write down when the machine answered last. Raises `OSError`."""
+        with self._lock:
+            seen = self._seen
+            place = None if seen.place is None else asdict(seen.place)
+            _replace(self._seen_path, {"at": seen.at, "run_id": seen.run_id, "place": place}, durable=False)
+
+
+def _replace(path: Path, content: dict[str, Any], *, durable: bool) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(".new")
+    with fresh.open("w") as file:
+        json.dump(content, file)
+        file.flush()
         if durable:
-            folder = os.open(self._path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            os.fsync(file.fileno())
+    fresh.replace(path)
+    if durable:
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def _finished(entry: dict[str, Any]) -> Finished:
@@ -113,5 +199,5 @@ def _finished(entry: dict[str, Any]) -> Finished:
         Outcome(entry["outcome"]),
         entry["reason"],
         None if place is None else Place(**place),
-        entry.get("used_g", 0.0),
+        entry["used_g"],
     )

@@ -1,7 +1,7 @@
 """The states of a Marlin link, as two transition tables, with the times and events that go with them.
 
-`wire.Wire` walks these tables; the tests walk them too. This module knows names and numbers only:
-no bytes, no device, no loop, no file.
+`discipline` walks the first and `dialogue` the second; the tests walk them too. This module knows
+names and numbers only: no bytes, no device, no loop, no file.
 
 **Link** says whether a line may be sent. One numbered line is on its way at a time (ping-pong). In
 CLEAR a line may go out; AWAIT_OK has one outstanding. RESYNC follows a `Resend`: everything that
@@ -170,6 +170,8 @@ HALT_TEXT_S = 0.25
 """Marlin tells of a kill in two or three lines."""
 KILL_ANSWER_S = 1.0
 """After M112 the kill text comes within 1 s, or M112 was not understood."""
+STOP_AGAIN_S = 0.3
+"""An emergency stop that nothing has confirmed by then is said again."""
 PARTIAL_BYTES = 4096
 """More than this without a line break is noise."""
 

@@ -13,10 +13,14 @@ import fcntl
 import math
 import os
 import termios
+import time
 from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
 
 import serial
 
+from farmd.driver import offload
 from farmd.model.errors import ErrorCode, LinkLost
 from farmd_drivers.marlin.states import WireEvent
 from farmd_drivers.marlin.wire import Wire
@@ -54,7 +58,31 @@ DTR_PULSE_S = 0.1
 """Long enough for the reset circuit (a capacitor at DTR) of any board."""
 
 
-def open_port(path: str, baud: int) -> serial.Serial:
+@dataclass(frozen=True, slots=True)
+class Port:
+    """An open port. `has_reset_line`: it has modem lines, so it can pull DTR."""
+
+    serial: serial.Serial
+    has_reset_line: bool
+
+    def pull_reset(self) -> None:
+        """Pull DTR low for a moment, which resets many boards. Blocks."""
+        self.serial.dtr = False
+        time.sleep(DTR_PULSE_S)
+        self.serial.dtr = True
+
+    def close(self) -> None:
+        """Close; what was written still leaves. A device that takes no more bytes blocks this for 30 s."""
+        try:
+            # A port that somebody else holds open as well would stay closed to the next opener.
+            fcntl.ioctl(self.serial.fd, termios.TIOCNXCL)
+        except OSError:
+            self.serial.close()  # the device is gone; there is nothing to give back
+        else:
+            self.serial.close()
+
+
+def open_port(path: str, baud: int) -> Port:
     """Open and lock the port; may block. Raises `LinkLost`."""
     try:
         # `exclusive` is a lock by flock, which a program that asks for it too cannot pass.
@@ -73,8 +101,16 @@ def open_port(path: str, baud: int) -> serial.Serial:
     try:
         port.set_low_latency_mode(True)  # an FTDI chip holds every reply back for 16 ms otherwise
     except (ValueError, OSError, NotImplementedError):
-        return port  # a port without such a chip needs it not
-    return port
+        return Port(port, _has_modem_lines(port.fd))  # a port without such a chip needs it not
+    return Port(port, _has_modem_lines(port.fd))
+
+
+def _has_modem_lines(fd: int) -> bool:
+    try:
+        fcntl.ioctl(fd, termios.TIOCMGET, b"\0\0\0\0")
+    except OSError:
+        return False
+    return True
 
 
 def _lost(path: str, number: object, text: str) -> LinkLost:
@@ -92,29 +128,40 @@ class Connection:
 
     `on_event` gets the wire's events. `on_error` is called at most once: with `LinkLost` when the port is
     gone, or with whatever went wrong in here, so that it ends in the driver's `serve` and not in the loop.
+    `worker` does what may block: a device that hangs must hold up nobody else.
     """
 
     def __init__(
         self,
-        port: serial.Serial,
+        port: Port,
         wire: Wire,
         on_event: Callable[[WireEvent], None],
         on_error: Callable[[Exception], None],
+        worker: Executor,
     ) -> None:
         self.wire = wire
         self._port = port
-        self._fd: int = port.fileno()
+        self._path: str = port.serial.port
+        self._fd: int = port.serial.fileno()
         self._on_event = on_event
         self._on_error = on_error
+        self._worker = worker
         self._loop = asyncio.get_running_loop()
         self._waiting = b""
         """Bytes that the port has not taken yet."""
         self._timer: asyncio.TimerHandle | None = None
         self._armed = math.inf
         self._open = True
+        self._closed = False
+        self._pulse: asyncio.Future[None] | None = None
         os.set_blocking(self._fd, False)
         self._loop.add_reader(self._fd, self._readable)
         self.pump()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the port is listened to: nothing has gone wrong, and it was not closed."""
+        return self._open
 
     def pump(self) -> None:
         """Send what may be sent, hand on events, set the timer; after every call to the wire."""
@@ -155,10 +202,10 @@ class Connection:
         except BlockingIOError:
             return
         except OSError as error:
-            self._fail(LinkLost(PORT_LOST, f"reading failed: {error.strerror}", where=self._port.port))
+            self._fail(LinkLost(PORT_LOST, f"reading failed: {error.strerror}", where=self._path))
             return
         if not data:
-            self._fail(LinkLost(PORT_LOST, where=self._port.port))
+            self._fail(LinkLost(PORT_LOST, where=self._path))
             return
         try:
             now = self._loop.time()
@@ -172,15 +219,20 @@ class Connection:
             self._waiting += data
             return
         try:
-            taken = os.write(self._fd, data)
-        except BlockingIOError:
-            taken = 0
+            taken = self._taken(data)
         except OSError as error:
-            self._fail(LinkLost(PORT_LOST, f"writing failed: {error.strerror}", where=self._port.port))
+            self._fail(LinkLost(PORT_LOST, f"writing failed: {error.strerror}", where=self._path))
             return
         if taken < len(data):
             self._waiting = data[taken:]
             self._loop.add_writer(self._fd, self._writable)
+
+    def _taken(self, data: bytes) -> int:
+        """How many of the bytes the port takes now."""
+        try:
+            return os.write(self._fd, data)
+        except BlockingIOError:
+            return 0
 
     def _writable(self) -> None:
         self._loop.remove_writer(self._fd)
@@ -188,33 +240,30 @@ class Connection:
         self._write(data)
 
     def write_now(self, data: bytes) -> None:
-        """Write ahead of everything that has not left yet, as far as the port takes it."""
-        if not self._open:
+        """Write, ahead of everything that the port would not take; after a failure of ours too."""
+        if self._closed:
             return
-        if self._waiting:
+        try:
+            if not self._waiting and self._taken(data) == len(data):
+                return
+            # Only now: to cut a line in two would make the firmware throw away what follows it.
             self._loop.remove_writer(self._fd)
             self._waiting = b""
-        try:
             termios.tcflush(self._fd, termios.TCOFLUSH)
             os.write(self._fd, data)
         except (OSError, termios.error) as error:
-            self._fail(LinkLost(PORT_LOST, f"writing failed: {error}", where=self._port.port))
+            self._fail(LinkLost(PORT_LOST, f"writing failed: {error}", where=self._path))
 
     def pulse_reset(self) -> bool:
-        """Pull DTR low for a moment, which resets many boards; False where the port has no such line."""
-        try:
-            self._port.dtr = False
-        except (OSError, termios.error, serial.SerialException):
-            return False
-        self._loop.call_later(DTR_PULSE_S, self._raise_dtr)
-        return True
+        """Pull the reset line, soon; False where the port has none."""
+        if self._open and self._port.has_reset_line and (self._pulse is None or self._pulse.done()):
+            self._pulse = self._loop.run_in_executor(self._worker, self._port.pull_reset)
+            self._pulse.add_done_callback(self._pulsed)
+        return self._port.has_reset_line
 
-    def _raise_dtr(self) -> None:
-        if self._open:
-            try:
-                self._port.dtr = True
-            except (OSError, serial.SerialException) as error:
-                self._fail(LinkLost(PORT_LOST, f"the reset line failed: {error}", where=self._port.port))
+    def _pulsed(self, pulse: asyncio.Future[None]) -> None:
+        if not pulse.cancelled() and (error := pulse.exception()) is not None:
+            self._fail(LinkLost(PORT_LOST, f"the reset line failed: {error}", where=self._path))
 
     def _fail(self, error: Exception) -> None:
         if self._open:
@@ -228,14 +277,9 @@ class Connection:
         if self._timer is not None:
             self._timer.cancel()
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Stop and close; what was written still leaves."""
         if self._open:
             self._stop_watching()
-        try:
-            # A port that somebody else holds open as well would stay closed to the next opener.
-            fcntl.ioctl(self._fd, termios.TIOCNXCL)
-        except OSError:
-            self._port.close()  # the device is gone; there is nothing to give back
-        else:
-            self._port.close()
+        self._closed = True
+        await offload(self._port.close, self._worker)  # behind a pulse of the reset line

@@ -30,7 +30,8 @@ from farmd.model.errors import ErrorCode, LinkLost, Refused
 from farmd.model.machine import MachineSpec
 
 from .chance import Cable, Odds
-from .machine import Nature, SimulatedMachine
+from .machine import SimulatedMachine
+from .state import Nature
 from .truth import TruthFiles
 from .unit import Unit, nobody
 

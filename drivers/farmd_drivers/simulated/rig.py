@@ -13,7 +13,7 @@ from farmd.driver.kit import Rig
 from farmd.model.machine import MachineSpec
 
 from .driver import SimulatedDriver, SimulatedSettings
-from .machine import Phase
+from .state import Phase
 from .unit import Unit
 
 SPEC = MachineSpec("mk4-01", "simulated", "mk4", "MEX", (250.0, 210.0, 220.0))

@@ -17,7 +17,7 @@ from farmd.driver import Finished
 from farmd.model.machine import Fault
 from farmd.model.work import Outcome, Place
 
-from .machine import Answer, Phase, SimulatedRun, Truth
+from .state import Answer, Phase, SimulatedRun, Truth
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ from farmd.driver import Event, Observed, StartOrder, now
 from farmd.model.machine import Fault
 
 from .chance import Cable
-from .machine import BREAKDOWN, EMERGENCY_STOP, PANEL_RUN_S, Answer, Phase, SimulatedMachine, Truth
+from .machine import BREAKDOWN, EMERGENCY_STOP, PANEL_RUN_S, SimulatedMachine
+from .state import Answer, Phase, Truth
 from .truth import ReceivedStart, TruthFiles
 
 Action = Callable[[SimulatedMachine, float], tuple[Event, ...]]
