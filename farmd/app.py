@@ -96,12 +96,17 @@ async def _run_farm(setup: Setup, body: Callable[[Service], Awaitable[None]]) ->
         writer = closing.enter_context(ThreadPoolExecutor(1, thread_name_prefix="writer"))
         store = await offload(lambda: Store.open(config.database.url, data_dir=data_dir), writer)
         closing.callback(store.close)
+        reader = closing.enter_context(ThreadPoolExecutor(2, thread_name_prefix="reader"))
         vault = Vault(data_dir / "vault", max_bytes=config.api.max_upload_mb << 20)
         loaded = await offload(store.load, writer)
         last = await offload(lambda: store.events(newest_first=True, limit=1))
         last_at = max(last[0].at if last else 0.0, last_alive(data_dir))
 
         drivers = {spec.name: make_driver(spec, setup) for spec in config.machine_specs()}
+        unproven = sorted(
+            {s.driver for s in config.machine_specs() if not drivers[s.name].capabilities.proven_on}
+        )
+        log.info("drivers not proven on hardware", drivers=unproven)
         shop = shop_of(config, drivers)
         ledger = Ledger(store, loaded.farm, writer)
         ledger.subscribe(chronicle)
@@ -129,8 +134,8 @@ async def _run_farm(setup: Setup, body: Callable[[Service], Awaitable[None]]) ->
             service = Service(
                 shop=shop,
                 ledger=ledger,
-                desk=Desk(ledger, shop, ids, stop_run),
-                floor=Floor(ledger, attendants, ids),
+                desk=Desk(ledger, shop, ids, stop_run, reader),
+                floor=Floor(ledger, shop, attendants, ids),
                 planning=planning,
                 attendants=attendants,
                 store=store,

@@ -6,6 +6,6 @@ Whoever asks must have a token; see `gate`.
 
 from farmd.api.app import create_app
 from farmd.api.auth import Auth, load_or_create_token
-from farmd.api.server import HttpServer
+from farmd.api.server import HttpServer, bind
 
-__all__ = ["Auth", "HttpServer", "create_app", "load_or_create_token"]
+__all__ = ["Auth", "HttpServer", "bind", "create_app", "load_or_create_token"]

@@ -50,6 +50,7 @@ _STATUS = {
     BAD_REQUEST.name: 422,
     "bad-order": 422,
     "bad-count": 422,
+    "bad-load": 422,
     "bad-verdict": 422,
     "idempotency-conflict": 422,
     "not-storable": 422,

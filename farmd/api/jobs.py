@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -23,11 +23,15 @@ from farmd.daemon.service import Service
 from farmd.daemon.views import View, job_view, why_view
 from farmd.daemon.why import why
 from farmd.driver import now, offload
-from farmd.model.errors import Refused
+from farmd.model.errors import ErrorCode, Refused
 from farmd.model.lifecycle import JobState
+from farmd.model.lookup import UNKNOWN_JOB
 from farmd.model.work import FileRecord, Job
 
 PAGE = 500
+JOB_CLOSED = ErrorCode(
+    "job-closed", "the job is done or cancelled, and nothing of it is open any more", "submit a new one"
+)
 
 submitting = APIRouter(prefix="/api/v1/jobs", tags=["jobs"], dependencies=[Depends(idempotency_key)])
 router = APIRouter(
@@ -167,7 +171,7 @@ async def why_job(context: Ctx, job_id: str) -> View:
 @router.patch("/{job_id}")
 async def edit_job(context: Ctx, who: Who, job_id: str, edit: JobEdit) -> View:
     """Change due date, priority or quantity."""
-    job = await context.service.desk.edit(
+    change = context.service.desk.edit(
         job_id,
         who.name,
         due_at=edit.due,
@@ -175,26 +179,36 @@ async def edit_job(context: Ctx, who: Who, job_id: str, edit: JobEdit) -> View:
         priority=edit.priority,
         quantity=edit.quantity,
     )
-    return _view(context.service, job)
+    return await _changed(context.service, job_id, change)
 
 
 @router.post("/{job_id}/hold")
 async def hold_job(context: Ctx, who: Who, job_id: str, body: Reason = Reason()) -> View:
     """Start nothing more for a job; what runs goes on."""
-    return _view(context.service, await context.service.desk.hold(job_id, who.name, body.reason))
+    return await _changed(context.service, job_id, context.service.desk.hold(job_id, who.name, body.reason))
 
 
 @router.post("/{job_id}/release")
 async def release_job(context: Ctx, who: Who, job_id: str, body: Reason = Reason()) -> View:
     """Go on with a held job."""
-    return _view(context.service, await context.service.desk.release(job_id, who.name))
+    return await _changed(context.service, job_id, context.service.desk.release(job_id, who.name))
 
 
 @router.post("/{job_id}/cancel")
 async def cancel_job(context: Ctx, who: Who, job_id: str, body: Reason = Reason()) -> View:
     """Make nothing more for a job; runs that make nothing else are stopped."""
-    job = await context.service.desk.cancel(job_id, who.name, body.reason)
-    return _view(context.service, await history.find_job(context.service, job.id))
+    return await _changed(context.service, job_id, context.service.desk.cancel(job_id, who.name, body.reason))
+
+
+async def _changed(service: Service, job_id: str, change: Awaitable[Job]) -> View:
+    """The job after a change. Raises `Refused(JOB_CLOSED)` for one that only the store still knows."""
+    try:
+        return _view(service, await change)
+    except Refused as refused:
+        if refused.code is not UNKNOWN_JOB:
+            raise
+        closed = await history.find_job(service, job_id)
+        raise Refused(JOB_CLOSED, f"the job is {closed.state.value}", where=closed.id) from refused
 
 
 def _view(service: Service, job: Job) -> View:

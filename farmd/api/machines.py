@@ -5,28 +5,43 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from fastapi import APIRouter, Depends
+from pydantic import Field
 
 from farmd.api import history
 from farmd.api.context import Ctx, Who
 from farmd.api.fields import Amount, Body, Count, Prose, Reason, Text
 from farmd.api.idempotency import IdempotentRoute, idempotency_key
+from farmd.daemon.counting import Counted
 from farmd.daemon.floor import Floor
 from farmd.daemon.service import Service
 from farmd.daemon.views import View, machine_view
 from farmd.model.lookup import find_machine
 
 RUNS_SHOWN = 20
+MOST_JOBS = 10_000
+"""Of one build."""
 
 router = APIRouter(
     prefix="/api/v1", tags=["machines"], route_class=IdempotentRoute, dependencies=[Depends(idempotency_key)]
 )
 
 
-class Clearing(Body):
-    """What came off; without numbers all parts of a run that ended well are good."""
+class JobCount(Body):
+    """What came off of one job; what is left out follows from the other number."""
 
     good: Count | None = None
     scrap: Count | None = None
+
+
+class Clearing(Body):
+    """What came off, of the whole build or by job id in `counts`.
+
+    Without numbers all parts of a run that ended well are good, and those of a failed print lost.
+    """
+
+    good: Count | None = None
+    scrap: Count | None = None
+    counts: dict[Text, JobCount] = Field(default_factory=dict, max_length=MOST_JOBS)
     reason: Prose = ""
 
 
@@ -59,7 +74,12 @@ async def get_machine(context: Ctx, name: str) -> View:
 async def clear_machine(context: Ctx, who: Who, name: str, body: Clearing = Clearing()) -> View:
     """Everything is off the machine and it is ready: counts the parts and gives the permit."""
     counted = await context.service.floor.clear(
-        name, who.name, good=body.good, scrap=body.scrap, reason=body.reason
+        name,
+        who.name,
+        good=body.good,
+        scrap=body.scrap,
+        by_job={job_id: Counted(count.good, count.scrap) for job_id, count in body.counts.items()},
+        reason=body.reason,
     )
     return {**counted, "machine": _view(context.service, name)}
 

@@ -29,13 +29,38 @@ MAX_CONNECTIONS = 1000
 """More are answered 503, so that machines never run out of file descriptors for the API's sake."""
 
 
-class HttpServer:
-    """Serves an app at one address: `start`, then `run` for as long as it is wanted, then `stop`."""
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket at this address; port 0 takes a free one. Raises `ConfigError(LISTEN_FAILED)`."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        # asyncio turns Nagle's delay off only where a socket says that it is TCP.
+        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(BACKLOG)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
+        what = error.strerror or str(error)
+        raise ConfigError(LISTEN_FAILED, what, where=f"{host}:{port}") from error
+    return listener
 
-    def __init__(self, app: FastAPI, host: str, port: int) -> None:
+
+class HttpServer:
+    """Serves an app at one address: `start`, then `run` for as long as it is wanted, then `stop`.
+
+    A `listener` that is bound already is used instead of a new one.
+    """
+
+    def __init__(self, app: FastAPI, host: str, port: int, listener: socket.socket | None = None) -> None:
         self._app = app
         self._host = host
         self._asked_port = port
+        self._listener = listener
         self._port = 0
         self._server: _Server | None = None
         self._serving: asyncio.Task[None] | None = None
@@ -52,7 +77,9 @@ class HttpServer:
 
     async def start(self) -> None:
         """Listen; requests are answered when this returns. Raises `ConfigError(LISTEN_FAILED)`."""
-        listener = await offload(self._bind)
+        listener = self._listener
+        if listener is None:
+            listener = await offload(lambda: bind(self._host, self._asked_port))
         self._port = listener.getsockname()[1]
         server = self._server = _Server(
             uvicorn.Config(
@@ -92,25 +119,6 @@ class HttpServer:
         self._app.state.context.closing.set()
         self._server.should_exit = True
         await asyncio.wait({self._serving})
-
-    def _bind(self) -> socket.socket:
-        where = f"{self._host}:{self._asked_port}"
-        try:
-            family, _, _, _, address = socket.getaddrinfo(
-                self._host, self._asked_port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )[0]
-            # asyncio turns Nagle's delay off only where a socket says that it is TCP.
-            listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-            try:
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                listener.bind(address)
-                listener.listen(BACKLOG)
-            except OSError:
-                listener.close()
-                raise
-        except OSError as error:
-            raise ConfigError(LISTEN_FAILED, error.strerror or str(error), where=where) from error
-        return listener
 
 
 class _Server(uvicorn.Server):

@@ -10,7 +10,7 @@ import asyncio
 from dataclasses import dataclass, fields, replace
 
 from farmd.driver import offload
-from farmd.driver.clock import now, speed
+from farmd.driver.clock import now, shop_s
 from farmd.store import Store, ThroughputRow
 
 SETTLED_S = 5.0
@@ -34,7 +34,7 @@ class Tally:
     async def rows(self) -> tuple[ThroughputRow, ...]:
         """The totals as of a few seconds ago."""
         async with self._turn:
-            since, until = self._sums.until, now() - SETTLED_S * speed()
+            since, until = self._sums.until, now() - shop_s(SETTLED_S)
             if until > since:
                 new = await offload(lambda: self._store.throughput(since, until))
                 self._sums = _Sums(until, _added(self._sums.rows, new))

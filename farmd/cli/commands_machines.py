@@ -117,22 +117,30 @@ def register(app: typer.Typer) -> None:
     def clear(
         session: Session,
         name: MachineName,
-        good: Annotated[int | None, typer.Option(min=0, help="Good parts; else all that are left.")] = None,
-        scrap: Annotated[int | None, typer.Option(min=0, help="Parts that are not good.")] = None,
+        good: Annotated[
+            list[str] | None,
+            typer.Option(metavar="[JOB=]N", help="Good parts, in all or of a job; else all that are left."),
+        ] = None,
+        scrap: Annotated[
+            list[str] | None, typer.Option(metavar="[JOB=]N", help="Parts that are not good.")
+        ] = None,
         reason: Reason = "",
     ) -> None:
         """Say that a machine is clear and ready.
 
-        Counts the parts that came off it, and gives the permit for the next start.
+        Counts the parts that came off it, and gives the permit for the next start. Of a build of several
+        jobs, numbers are given for each job; give an option once for each.
 
         \b
         farmctl clear mk4-03
         farmctl clear mk4-03 --good 3 --scrap 1 --reason "warped corner"
+        farmctl clear sls-1 --scrap J-2=1 --scrap J-5=3
         """
+        from farmd.cli.counts import counted_body
         from farmd.cli.pages import machine_line
 
         with session.client() as client:
-            body = {"good": good, "scrap": scrap, "reason": reason}
+            body = {**counted_body(good or [], scrap or []), "reason": reason}
             answer = client.post("machines", name, "clear", body=body)
         counted = f"counted {answer['good']} good, {answer['scrap']} scrap"
         session.show(answer, counted, machine_line(answer["machine"], here()))

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from farmd.cli.errors import REFUSED, Failed, Told
 from farmd.cli.farmd_check import ConfigFile
 from farmd.model.errors import ErrorCode
+from farmd.planner import POLICIES
 
 DEMO_WRONG = ErrorCode(
     "demo-wrong",
     "the demo's record, counts or serial transcript do not agree",
-    "report it with the summary and the log in the demo's folder",
+    "report it with the summary and the folder that is named",
 )
 
 Seed = Annotated[int, typer.Option("--seed", help="The same seed gives the same bytes.")]
@@ -41,7 +42,7 @@ def register(app: typer.Typer) -> None:
         shop: Annotated[Path, typer.Argument(metavar="SHOP.toml", help="A shop with a table [simulation].")],
         days: Annotated[float, typer.Option("--days", min=0.01, help="How long, in days of the shop.")],
         seed: Seed = 1,
-        policy: Annotated[str, typer.Option("--policy", help="plan, fifo, edd or atcs.")] = "plan",
+        policy: Annotated[str, typer.Option("--policy", help=f"One of {', '.join(POLICIES)}.")] = "plan",
         faults: Annotated[
             Path | None, typer.Option("--faults", metavar="FILE", help="Faults to inject.")
         ] = None,
@@ -59,6 +60,10 @@ def register(app: typer.Typer) -> None:
         \b
         farmd simulate config/shops/mixed-25.toml --days 30 --seed 1 --json report.json
         """
+        if policy not in POLICIES:
+            raise typer.BadParameter(
+                f"{policy!r} is not one of {', '.join(POLICIES)}", param_hint="'--policy'"
+            )
         from farmd.cli.simulation import run_simulation
         from farmd.sim.simulate import Request
 
@@ -85,18 +90,12 @@ def register(app: typer.Typer) -> None:
         farmd demo
         farmd demo --until-done --json
         """
-        from farmd.cli.show import show
+        from farmd.cli.show import disagreement, show
 
         summary = show(speed=speed, until_done=until_done, quiet=as_json, seed=seed, listen=listen)
         if as_json:
             print(json.dumps(summary, indent=2))
         if problem := disagreement(summary):
-            raise Failed([Told(DEMO_WRONG.name, problem, "", DEMO_WRONG.remedy)], REFUSED, summary)
-
-
-def disagreement(summary: dict[str, Any]) -> str:
-    """What is wrong in a demo's summary; empty when all of it agrees."""
-    if not summary["journal_agrees"]:
-        return "the parts counted are not those of the journal"
-    wrong = [name for name, told in summary["serial"].items() if not told["exact"]]
-    return f"{wrong[0]} executed other commands than its files have" if wrong else ""
+            raise Failed(
+                [Told(DEMO_WRONG.name, problem, summary["folder"], DEMO_WRONG.remedy)], REFUSED, summary
+            )

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 import structlog
 
-from farmd.api import Auth, HttpServer, create_app, load_or_create_token
+from farmd.api import Auth, HttpServer, bind, create_app, load_or_create_token
 from farmd.app import Setup, run_farm
 from farmd.config import Config
 from farmd.daemon.planner_process import PlannerProcess
@@ -34,13 +34,15 @@ async def _serve(config: Config) -> None:
     planners = PlannerProcess(
         policy="plan", budget_s=planner.budget_s, stability_price_s=planner.stability_price_s
     )
+    # A port that is taken is told before a machine is touched.
+    listener = await offload(lambda: bind(config.api.host, config.api.port))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
 
     async def body(service: Service) -> None:
-        async with served(service, config) as server:
+        async with served(service, config, listener) as server:
             log.info("ready", api=server.url, token_file=str(config.api.token_file))
             tell_systemd("READY=1")
             failing = asyncio.create_task(server.run(), name="http")
@@ -55,17 +57,20 @@ async def _serve(config: Config) -> None:
     try:
         await run_farm(Setup(config, planners), body)
     finally:
+        listener.close()
         await planners.close()
 
 
 @asynccontextmanager
-async def served(service: Service, config: Config) -> AsyncIterator[HttpServer]:
+async def served(
+    service: Service, config: Config, listener: socket.socket | None = None
+) -> AsyncIterator[HttpServer]:
     """The API of a running farm, at the configured address. Raises `ConfigError`."""
     api = config.api
     token = await offload(lambda: load_or_create_token(api.token_file))
     zone = ZoneInfo(config.farm.timezone)
     app = create_app(service, auth=Auth(token), max_upload_bytes=api.max_upload_mb << 20, zone=zone)
-    server = HttpServer(app, api.host, api.port)
+    server = HttpServer(app, api.host, api.port, listener)
     await server.start()
     try:
         yield server

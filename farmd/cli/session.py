@@ -98,12 +98,20 @@ def console(*, stderr: bool = False) -> Console:
     return Console(file=stream, width=width, highlight=False, markup=False, emoji=False, soft_wrap=False)
 
 
+LONGEST_TOKEN = 512
+
+
 def _read_token(path: Path | None) -> str:
     try:
-        return (path or Path()).expanduser().read_text().strip()
+        with (path or Path()).expanduser().open("rb") as file:
+            token = file.read(LONGEST_TOKEN + 2).decode("ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
-        what = getattr(error, "strerror", None) or "it is not text"
+        what = getattr(error, "strerror", None) or "it is not a token"
         raise ConfigError(TOKEN_UNREADABLE, what, where=str(path)) from error
+    if not token.isprintable() or " " in token or not 0 < len(token) <= LONGEST_TOKEN:
+        # What is in it is never shown: it may be somebody's other secret.
+        raise ConfigError(TOKEN_UNREADABLE, "it is not a token", where=str(path))
+    return token
 
 
 def command(

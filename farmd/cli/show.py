@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
 import tempfile
 import threading
@@ -34,21 +35,36 @@ def shop_file(name: str) -> Path:
 
 
 def show(*, speed: float | None, until_done: bool, quiet: bool, seed: int, listen: str) -> dict[str, Any]:
-    """Run the demo to its end and return its summary; with `quiet` nothing is drawn."""
-    with tempfile.TemporaryDirectory(prefix="farmd-demo-") as folder:
-        log = Path(folder) / "demo.log"
-        with log.open("w", encoding="utf-8") as stream:
-            set_up_logging("info", stream)
-            request = DemoRequest(
-                shop_file("demo-25.toml"),
-                Path(folder),
-                speed=speed,
-                until_done=until_done,
-                seed=seed,
-                listen=listen,
-            )
-            console = Console(stderr=quiet)
-            return asyncio.run(_show(request, None if quiet or not console.is_terminal else console))
+    """Run the demo to its end and return its summary; with `quiet` nothing is drawn.
+
+    Its folder is kept, and named in the summary, when something in it does not agree.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="farmd-demo-"))
+    with (folder / "demo.log").open("w", encoding="utf-8") as stream:
+        set_up_logging("info", stream)
+        request = DemoRequest(
+            shop_file("demo-25.toml"),
+            folder,
+            speed=speed,
+            until_done=until_done,
+            seed=seed,
+            listen=listen,
+        )
+        console = Console(stderr=quiet)
+        summary = asyncio.run(_show(request, None if quiet or not console.is_terminal else console))
+    if disagreement(summary):
+        summary["folder"] = str(folder)
+    else:
+        shutil.rmtree(folder)
+    return summary
+
+
+def disagreement(summary: dict[str, Any]) -> str:
+    """What is wrong in a demo's summary; empty when all of it agrees."""
+    if not summary["journal_agrees"]:
+        return "the parts counted are not those of the journal"
+    wrong = [name for name, told in summary["serial"].items() if not told["exact"]]
+    return f"{wrong[0]} executed other commands than its files have" if wrong else ""
 
 
 async def _show(request: DemoRequest, console: Console | None) -> dict[str, Any]:

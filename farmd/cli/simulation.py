@@ -12,11 +12,21 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from farmd.cli.tables import lines
 from farmd.logging import set_up_logging
+from farmd.model.errors import ConfigError, ErrorCode, Refused
 from farmd.sim.simulate import Request, simulate
+
+REPORT_UNWRITABLE = ErrorCode(
+    "report-unwritable", "the report cannot be written", "name a file in a folder that is there with --json"
+)
+NOT_NEW = ErrorCode("not-new", "the folder of --keep is there already", "name one that is not there yet")
 
 
 def run_simulation(request: Request, out: Path | None) -> None:
     """Simulate, write the report to `out` and tell its figures. Raises `ConfigErrors`, `Refused`."""
+    if request.data_dir is not None and request.data_dir.exists():
+        raise Refused(NOT_NEW, where=str(request.data_dir))
+    if out is not None:
+        _write(out, "")
     set_up_logging("error", sys.stderr)
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
@@ -24,8 +34,16 @@ def run_simulation(request: Request, out: Path | None) -> None:
         task = bar.add_task(f"{request.days:g} days", total=1.0)
         report = simulate(request, lambda share: bar.update(task, completed=share))
     if out is not None:
-        out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        _write(out, json.dumps(report, indent=2) + "\n")
     Console().print(lines(figures(report)))
+
+
+def _write(out: Path, text: str) -> None:
+    """Before the simulation too: hours of work are not lost to a folder that is not there."""
+    try:
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(REPORT_UNWRITABLE, error.strerror or str(error), where=str(out)) from error
 
 
 def figures(report: dict[str, Any]) -> list[tuple[str, str]]:

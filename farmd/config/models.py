@@ -161,7 +161,7 @@ class MachineTable(Table):
     count: Annotated[int, Field(ge=1, le=1000)] | None = None
     """That many machines like this, named `NAME-01`, `NAME-02` … ."""
     driver: Name
-    """An entry point of the group `farmd.drivers`; `farmd doctor` lists them."""
+    """An entry point of the group `farmd.drivers`; an unknown name is answered with all there are."""
     group: Name = "default"
     """Machines that run the same sliced files equally well."""
     process: Literal[Process, "station"]
@@ -255,7 +255,7 @@ class PlannerTable(Table):
     replan_min_interval_s: Amount = 5.0
     """Changes of the shop within this time share one new plan."""
     horizon_h: Annotated[float, Field(gt=0)] = 72.0
-    """How far ahead the shifts are laid out for a plan."""
+    """How much work is planned: as much as keeps all machines busy half as long again."""
     clear_minutes: Amount = 5.0
     """A person's work before each build: parts off, plate clean, machine ready."""
     default_changeover_minutes: Amount = 15.0

@@ -138,6 +138,8 @@ class Attendant:
     def _tell_lost(self, error: FarmdError) -> None:
         """Once for each loss: the link is gone, or the machine needs a person."""
         self._linked = False
+        # What was read before the loss is not so now.
+        self.live.actual_c, self.live.target_c = {}, {}
         self.starter.disturb(error.what)
         machine = self.machine
         if isinstance(error, LinkLost | ProtocolError):
@@ -214,6 +216,7 @@ class Attendant:
 
     async def start(self, permit_id: str, work: NewBuild | str) -> None:
         """Spend the permit on one start; see `Starter.start`."""
+        self.live.fraction = self.live.layer = self.live.remaining_s = None
         await self.starter.start(permit_id, work)
 
     def look_again(self) -> None:

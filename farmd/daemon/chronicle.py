@@ -9,7 +9,7 @@ import structlog
 
 from farmd.daemon.ledger import Record
 from farmd.model import facts as f
-from farmd.model.work import Job, Run
+from farmd.model.work import Build, Job, Run
 
 log = structlog.get_logger("chronicle")
 
@@ -26,11 +26,13 @@ def chronicle(records: tuple[Record, ...]) -> None:
 
 def _run_finished(record: Record, fact: f.RunEnded) -> None:
     run = next(entity for entity in record.changed if isinstance(entity, Run))
+    build = next(entity for entity in record.changed if isinstance(entity, Build))
     log.info(
         "run finished",
         machine=run.machine,
         run=run.id,
-        build=run.build_id,
+        build=build.id,
+        jobs=[item.job_id for item in build.items],
         outcome=fact.outcome.value,
         busy_s=0.0 if run.started_at is None else round(fact.at - run.started_at, 3),
         parts=fact.made,

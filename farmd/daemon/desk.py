@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from farmd.daemon.rules import Demand, fitness
 from farmd.daemon.shop import Shop
 from farmd.driver import now, offload
 from farmd.gcode import MeshFile, SlicedFile, is_mesh, read_mesh, read_sliced
+from farmd.gcode.formats import SUFFIXES
 from farmd.model import facts as f
 from farmd.model.codec import encode
 from farmd.model.errors import ErrorCode, Refused
@@ -74,29 +76,41 @@ class Upload:
 class Desk:
     """Takes orders and changes them."""
 
-    def __init__(self, ledger: Ledger, shop: Shop, ids: IdSource, stop_run: Callable[[Run], None]) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        shop: Shop,
+        ids: IdSource,
+        stop_run: Callable[[Run], None],
+        reader: Executor,
+    ) -> None:
+        """`reader` reads files; it is the desk's own, so that large ones keep nothing else waiting."""
         self._ledger = ledger
         self._shop = shop
         self._ids = ids
         self._stop_run = stop_run
+        self._reader = reader
 
     async def submit(self, upload: Upload, order: Order, actor: str) -> Job:
         """A job for a file; refused at once when no machine can ever make it."""
         _check_order(order)
         _check_due(order.due_at)
-        # The reading may take seconds; it holds nothing.
-        if is_mesh(upload.name, upload.path):
-            mesh = await offload(lambda: read_mesh(upload.path, name=upload.name))
-            record = _file_record(upload, "mesh", mesh)
-            job = self._powder_job(upload, order, mesh)
+        read = await offload(lambda: _read(upload), self._reader)
+        if isinstance(read, MeshFile):
+            record = _file_record(upload, "mesh", read)
+            job = self._powder_job(upload, order, read)
         else:
-            sliced = await offload(lambda: read_sliced(upload.path, name=upload.name))
-            record = _file_record(upload, sliced.kind, sliced)
-            job = self._sliced_job(upload, order, sliced)
+            record = _file_record(upload, read.kind, read)
+            job = self._sliced_job(upload, order, read)
+        known = self._ledger.farm.files.get(upload.sha256)
+        news = known is None or (known.kind == record.kind and known.summary != record.summary)
+        if known is not None and news:
+            # What the rules remember of this file is of an older reading.
+            self._shop.memo.clear()
         self._refuse_impossible(Demand(job, PRINT, record))
         job = dataclasses.replace(job, route=self._route(order, job))
         facts: list[f.Fact] = []
-        if upload.sha256 not in self._ledger.farm.files:
+        if news:
             facts.append(f.FileStored(at=now(), actor=actor, file=record))
         job = dataclasses.replace(job, id=self._ids.job(self._ledger.farm), submitted_at=now())
         facts.append(f.JobSubmitted(at=now(), actor=actor, job=job))
@@ -107,7 +121,7 @@ class Desk:
         kinds = sliced.filament_types
         return Job(
             id="J-0",
-            design=order.design or Path(upload.name).stem,
+            design=order.design or design_of(upload.name),
             file_sha256=upload.sha256,
             file_name=upload.name,
             process="MEX",
@@ -135,7 +149,7 @@ class Desk:
         density = (material.density_g_cm3 if material else None) or NO_DENSITY_G_CM3
         return Job(
             id="J-0",
-            design=order.design or Path(upload.name).stem,
+            design=order.design or design_of(upload.name),
             file_sha256=upload.sha256,
             file_name=upload.name,
             process="PBF",
@@ -253,6 +267,19 @@ def _check_positive(*values: tuple[str, float | None]) -> None:
 def _check_due(due_at: float | None) -> None:
     if due_at is not None and not 0 <= due_at < LATEST_S:
         raise Refused(BAD_ORDER, f"{due_at:g} is no time of this age", where="due_at")
+
+
+def _read(upload: Upload) -> SlicedFile | MeshFile:
+    """What the file tells; may take seconds. Raises `Refused`."""
+    if is_mesh(upload.name, upload.path):
+        return read_mesh(upload.path, name=upload.name)
+    return read_sliced(upload.path, name=upload.name)
+
+
+def design_of(name: str) -> str:
+    """A file's name without the suffix that says its kind."""
+    suffix = next((s for s, _ in SUFFIXES if name.lower().endswith(s)), "")
+    return name[: len(name) - len(suffix)] or name
 
 
 def _file_record(upload: Upload, kind: str, summary: SlicedFile | MeshFile) -> FileRecord:

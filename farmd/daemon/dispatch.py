@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from farmd.daemon.rules import demand_of, fitness, readiness, unwanted, wrong_setup
+from farmd.daemon.rules import demand_of, fitness, load_of, readiness, unwanted, wrong_setup
 from farmd.daemon.schedule import Schedule, Step
 from farmd.daemon.shop import Shop
 from farmd.model.farm import Farm
@@ -109,7 +109,10 @@ def still_wanted(
             continue
         missing = job.missing - taken.get(job_id, 0)
         # A plate always makes all its parts; of powder parts no more than are missing go in.
-        share = job.parts_per_plate if step.work is not None else min(parts, missing)
+        if job.shape is not None and spec.chamber is not None and step.work is not None:
+            share = min(load_of(job.shape, spec.chamber), missing)
+        else:
+            share = job.parts_per_plate if step.work is not None else min(parts, missing)
         if missing > 0 and share > 0:
             fitting.append((job, share))
     return _made_up(spec, fitting) if fitting else None

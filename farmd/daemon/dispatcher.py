@@ -14,7 +14,7 @@ from farmd.daemon.planning import Planning
 from farmd.daemon.rules import unwanted
 from farmd.daemon.shop import Shop
 from farmd.driver import now
-from farmd.driver.clock import speed
+from farmd.driver.clock import wait_until
 from farmd.model import facts as f
 from farmd.model.errors import Refused
 from farmd.model.farm import Farm
@@ -58,13 +58,8 @@ class Dispatcher:
                     starting.create_task(self._start(start), name=f"start:{start.machine}")
                 # The starts record their intents before anything else is decided.
                 await asyncio.sleep(0)
-                try:
-                    async with asyncio.timeout(PERIOD_S / speed()):
-                        await self._wake.wait()
-                except TimeoutError:
-                    continue
-                finally:
-                    self._wake.clear()
+                await wait_until(self._wake, now() + PERIOD_S)
+                self._wake.clear()
 
     def _withdraw(self) -> None:
         farm = self._ledger.farm

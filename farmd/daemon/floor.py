@@ -7,20 +7,29 @@ start again.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from farmd.daemon.attendant import Attendant
+from farmd.daemon.counting import NOTHING_SAID, Counted, counts_of
 from farmd.daemon.ids import IdSource
 from farmd.daemon.ledger import Ledger
 from farmd.daemon.onward import next_builds
+from farmd.daemon.shop import Shop, satisfies
 from farmd.driver import now
 from farmd.model import facts as f
 from farmd.model.errors import ErrorCode, Refused
-from farmd.model.farm import Farm
 from farmd.model.lifecycle import MachineState, RunState
-from farmd.model.lookup import ALREADY_CLEAR, BAD_COUNT, UNKNOWN_MACHINE, find_machine, find_run
+from farmd.model.lookup import (
+    ALREADY_CLEAR,
+    BAD_COUNT,
+    NOT_CLEARABLE,
+    UNKNOWN_MACHINE,
+    find_machine,
+    find_run,
+)
 from farmd.model.machine import Machine
-from farmd.model.work import PRINT, Outcome, Run
+from farmd.model.work import Outcome, Run
 
 BAD_VERDICT = ErrorCode(
     "bad-verdict",
@@ -46,8 +55,11 @@ STILL_HOT = ErrorCode(
 class Floor:
     """Commands to machines."""
 
-    def __init__(self, ledger: Ledger, attendants: Mapping[str, Attendant], ids: IdSource) -> None:
+    def __init__(
+        self, ledger: Ledger, shop: Shop, attendants: Mapping[str, Attendant], ids: IdSource
+    ) -> None:
         self._ledger = ledger
+        self._shop = shop
         self._attendants = attendants
         self._ids = ids
 
@@ -60,26 +72,32 @@ class Floor:
         *,
         good: int | None = None,
         scrap: int | None = None,
+        by_job: Mapping[str, Counted] | None = None,
         reason: str = "",
     ) -> dict[str, int]:
         """Everything is off the machine and it is ready: count the parts, give the permit.
 
-        Without numbers all parts of a run that ended well are good, and those of a failed one lost.
-        Returns what was counted: good, scrap.
+        `good` and `scrap` are of the whole build, `by_job` of its jobs; what may be left out is in
+        `counts_of`. Returns what was counted: good, scrap.
         """
         farm = self._ledger.farm
         machine = find_machine(farm, name)
-        if machine.permit is not None and good is None and scrap is None:
+        total = Counted(good, scrap)
+        if machine.permit is not None and total == NOTHING_SAID and not by_job:
             raise Refused(ALREADY_CLEAR, where=name)
+        if machine.state is MachineState.OFFLINE and name in self._attendants:
+            # A permit says that a start may follow at once; nobody stands by when the link comes back.
+            what = "there is no link to it, so it cannot be made ready"
+            raise Refused(NOT_CLEARABLE, what, where=name, remedy="clear it when its link is back")
         if machine.ready_at > now():
-            minutes = (machine.ready_at - now()) / 60.0
-            raise Refused(STILL_HOT, f"it cools for {minutes:.0f} min more", where=name)
+            minutes = math.ceil((machine.ready_at - now()) / 60.0)
+            raise Refused(STILL_HOT, f"it cools for {minutes} min more", where=name)
         facts: list[f.Fact] = []
         counts: tuple[f.ItemCount, ...] = ()
         if machine.uncleared_run_id is not None:
             run = find_run(farm, machine.uncleared_run_id)
-            counts = _counts(farm, run, good, scrap)
-        elif good or scrap:
+            counts = counts_of(farm.builds[run.build_id], run, total, by_job)
+        elif good or scrap or by_job:
             raise Refused(BAD_COUNT, "no run of ours is on it, so there is nothing to count", where=name)
         facts.append(
             f.MachineCleared(
@@ -108,29 +126,59 @@ class Floor:
         nozzle_mm: float | None = None,
         lot_id: str | None = None,
     ) -> Machine:
-        """Another material or lot is on the machine. A known lot's id may stand for the material."""
+        """Another material or lot is on the machine. A known lot's id may stand for the material.
+
+        A lot is one spool or one charge: whoever loads it here has taken it off where it was, and
+        nothing is loaded there. A chamber takes its own powder only.
+        """
         if grams is not None and not 0 <= grams < MOST:
             raise Refused(BAD_LOAD, f"{grams:g} g cannot be left of a lot", where="grams")
         if nozzle_mm is not None and not 0 < nozzle_mm < MOST:
             raise Refused(BAD_LOAD, f"a nozzle has no diameter of {nozzle_mm:g} mm", where="nozzle_mm")
         if not material.strip():
             raise Refused(BAD_LOAD, "the material has no name", where="material")
-        lot = self._ledger.farm.lots.get(material)
-        if lot is not None:
-            material, lot_id = lot.material, lot.id
-        elif grams is not None and lot_id is None:
+        material, lot_id = self._named(material, lot_id)
+        if lot_id is None and grams is not None:
             lot_id = f"L-{name}-{int(now())}"
-        fact = f.MaterialLoaded(
-            at=now(),
-            actor=actor,
-            machine=name,
-            material=material,
-            lot_id=lot_id,
-            grams=grams,
-            nozzle_mm=nozzle_mm,
+        spec = self._shop.specs.get(name)
+        if spec is not None and spec.chamber is not None and not satisfies(material, spec.material):
+            raise Refused(
+                BAD_LOAD,
+                f"{name} is configured for {spec.material} and takes no other powder",
+                where="material",
+                remedy=f"load {spec.material}, or change `material` of {name} in the configuration",
+            )
+        facts: list[f.Fact] = [
+            f.MaterialLoaded(at=now(), actor=actor, machine=each.name, material=None)
+            for each in self._ledger.farm.machines.values()
+            if lot_id is not None and each.lot_id == lot_id and each.name != name
+        ]
+        facts.append(
+            f.MaterialLoaded(
+                at=now(),
+                actor=actor,
+                machine=name,
+                material=material,
+                lot_id=lot_id,
+                grams=grams,
+                nozzle_mm=nozzle_mm,
+            )
         )
-        await self._ledger.record(fact)
+        await self._ledger.record(*facts)
         return self._ledger.farm.machines[name]
+
+    def _named(self, material: str, lot_id: str | None) -> tuple[str, str | None]:
+        """The material and the lot that a person names; a known lot's material is the lot's own."""
+        lots = self._ledger.farm.lots
+        said = lots.get(material)
+        if said is not None and lot_id not in (None, said.id):
+            raise Refused(BAD_LOAD, f"{said.id} and {lot_id} are two lots", where="lot")
+        lot = said or lots.get(lot_id or "")
+        if lot is None:
+            return material, lot_id
+        if said is None and not satisfies(lot.material, material):
+            raise Refused(BAD_LOAD, f"{lot.id} is {lot.material}, not {material}", where="lot")
+        return lot.material, lot.id
 
     async def resolve(self, run_id: str, verdict: str, actor: str) -> Run:
         """A person looked: an uncertain run is printing, did not start, or failed."""
@@ -198,29 +246,3 @@ class Floor:
         if (attendant := self._attendants.get(name)) is None:
             raise Refused(UNKNOWN_MACHINE, where=name)
         return attendant
-
-
-def _counts(farm: Farm, run: Run, good: int | None, scrap: int | None) -> tuple[f.ItemCount, ...]:
-    """What came off, shared out to the build's jobs in order: good parts first, then scrap."""
-    build = farm.builds[run.build_id]
-    ok = run.outcome is Outcome.OK
-    may_be_fewer = not ok and build.operation == PRINT
-    if good is None:
-        good = build.parts - (scrap or 0) if ok else 0
-    if scrap is None:
-        scrap = 0 if may_be_fewer else build.parts - good
-    if (
-        good < 0
-        or scrap < 0
-        or good + scrap > build.parts
-        or (good + scrap < build.parts and not may_be_fewer)
-    ):
-        what = f"{good} good and {scrap} scrap do not add up to {build.parts} parts"
-        raise Refused(BAD_COUNT, what, where=run.machine)
-    counts = []
-    for item in build.items:
-        good_here = min(good, item.parts)
-        scrap_here = min(scrap, item.parts - good_here)
-        good, scrap = good - good_here, scrap - scrap_here
-        counts.append(f.ItemCount(item.job_id, good_here, scrap_here))
-    return tuple(counts)

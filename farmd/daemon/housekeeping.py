@@ -10,6 +10,8 @@ from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
 
+import structlog
+
 from farmd.driver import now, offload, sleep
 from farmd.store import Store
 
@@ -19,13 +21,26 @@ ANSWERS_KEPT_S = 7 * DAY_S
 """How long a repeated request gets the answer that it got before."""
 _NOTE = "last-alive"
 
+log = structlog.get_logger("housekeeping")
+
 
 async def keep_house(store: Store, writer: Executor, data_dir: Path) -> None:
-    """For ever. Raises what the store and the disk raise."""
+    """For ever. Raises what the store raises; a note that cannot be written is tried again later."""
     forget_at = 0.0
+    failed = False
     while True:
         at = now()
-        await offload(partial(_note_alive, data_dir, at))
+        try:
+            await offload(partial(_note_alive, data_dir, at))
+        except OSError as error:
+            # Machines are watched and run without the note as well.
+            if not failed:
+                log.warning("note of being alive not written", folder=str(data_dir), why=str(error))
+            failed = True
+        else:
+            if failed:
+                log.info("note of being alive written again", folder=str(data_dir))
+            failed = False
         if at >= forget_at:
             forget_at = at + DAY_S
             await offload(partial(store.forget_answers, at - ANSWERS_KEPT_S), writer)

@@ -1,6 +1,6 @@
 """Where ids come from: one seedable source, so that a seed gives the same journal.
 
-Job, build and lot ids count up and are short to type. Run and permit ids are random, because a
+Job and build ids count up and are short to type. Run and permit ids are random, because a
 machine may remember a run id for longer than any one database.
 """
 

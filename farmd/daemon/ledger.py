@@ -4,7 +4,8 @@
 are then written by one writer thread, everything that came meanwhile in one transaction (group
 commit). Whoever needs a fact to be durable before going on awaits what `record` returned. Readers
 see facts as soon as they are recorded. When the store fails the ledger raises, and with it the
-daemon ends: a farm whose record is not written does not run.
+daemon ends: a farm whose record is not written does not run. Who still waits then, a request of the
+API, is told the same error.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from farmd.store import Answer, Entry, require_storable
 
 RECENT = 2000
 """How many of the newest records are kept in memory for followers of the event stream."""
+TELL_S = 0.1
+"""So long after the store failed, those are told who wait (seconds of the loop). By then the daemon's own
+tasks have been cancelled, so that none of them takes the failure for its machine's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,7 @@ class Ledger:
         self._pending: list[tuple[Entry, asyncio.Future[tuple[Entity, ...]]]] = []
         self._wake = asyncio.Event()
         self._flushing = asyncio.Lock()
+        self._failure: Exception | None = None
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` with each batch of records right after it was applied; returns the way out."""
@@ -66,7 +71,7 @@ class Ledger:
         """Apply facts as one: all or none. Raises `Refused`.
 
         Returns an awaitable that is done when they are on disk; it gives the entities as they are
-        after the facts, in the order of change, closed ones included.
+        after the facts, in the order of change, closed ones included. It raises what the store raised.
         """
         steps: list[tuple[Entity, ...]] = []
         trial = self.farm if len(facts) == 1 else self.farm.copy()
@@ -93,9 +98,12 @@ class Ledger:
         return self._write_soon(Entry(answer=answer))
 
     def _write_soon(self, entry: Entry) -> asyncio.Future[tuple[Entity, ...]]:
-        durable: asyncio.Future[tuple[Entity, ...]] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        durable: asyncio.Future[tuple[Entity, ...]] = loop.create_future()
         self._pending.append((entry, durable))
         self._wake.set()
+        if self._failure is not None:
+            loop.call_later(TELL_S, self._tell, self._failure)
         return durable
 
     async def run(self) -> None:
@@ -105,8 +113,10 @@ class Ledger:
             await self.flush()
 
     async def flush(self) -> None:
-        """Write everything recorded so far; when this returns, it is on disk."""
+        """Write everything recorded so far; when this returns, it is on disk. Raises what the store raises."""
         async with self._flushing:
+            if self._failure is not None:
+                raise self._failure
             self._wake.clear()
             batch, self._pending = self._pending, []
             if not batch:
@@ -114,10 +124,25 @@ class Ledger:
             entries = [entry for entry, _ in batch]
             try:
                 await offload(lambda: self._store.commit(entries), self._writer)
-            except BaseException as error:
+            except Exception as error:
+                self._failure = error
+                self._pending[:0] = batch
+                asyncio.get_running_loop().call_later(TELL_S, self._tell, error)
+                raise
+            except BaseException:
+                # Cancelled: the writer may have written it all the same.
                 for _, durable in batch:
-                    durable.cancel(f"not written: {error}")
+                    durable.cancel()
                 raise
             for entry, durable in batch:
                 if not durable.done():
                     durable.set_result(entry.changed)
+
+    def _tell(self, error: Exception) -> None:
+        """Tell all who wait that nothing more is written."""
+        for _, durable in self._pending:
+            if not durable.done():
+                durable.set_exception(error)
+                # Looked at here, so that the loop does not complain where nobody waits.
+                durable.exception()
+        self._pending.clear()

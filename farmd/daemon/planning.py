@@ -20,7 +20,7 @@ from farmd.daemon.schedule import EMPTY, Schedule, Step, schedule_of
 from farmd.daemon.shop import Shop
 from farmd.daemon.snapshot import Snapshot, job_of_part, take_snapshot
 from farmd.driver import now
-from farmd.driver.clock import speed
+from farmd.driver.clock import wait_until
 from farmd.model import facts as f
 from farmd.planner.check import check
 from farmd.planner.plans import Plan
@@ -123,11 +123,7 @@ class Planning:
         """Plan on changes, for ever, at most once in `min_interval_s` of the loop's time."""
         wait_s = PERIOD_S
         while True:
-            try:
-                async with asyncio.timeout(wait_s / speed()):
-                    await self._dirty.wait()
-            except TimeoutError:
-                log.debug("planning anew because time has passed")
+            await wait_until(self._dirty, now() + wait_s)
             self._dirty.clear()
             try:
                 await self._replan()

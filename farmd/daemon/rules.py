@@ -14,10 +14,11 @@ from typing import Protocol, TypeVar
 from farmd.daemon.shop import Shop, satisfies
 from farmd.gcode import SlicedFile, check_safety
 from farmd.model.codec import decode
+from farmd.model.errors import Refused
 from farmd.model.farm import Farm
 from farmd.model.lifecycle import BuildState, JobState, MachineState, RunState
-from farmd.model.machine import Machine, MachineSpec
-from farmd.model.work import PRINT, Build, FileRecord, Job
+from farmd.model.machine import ChamberSpec, Machine, MachineSpec
+from farmd.model.work import PRINT, Build, FileRecord, Job, PartShape
 
 MEMO_LIMIT = 100_000
 
@@ -133,8 +134,17 @@ def _chamber_material(demand: Demand, spec: MachineSpec, shop: Shop) -> Obstacle
 def _safety(demand: Demand, spec: MachineSpec, shop: Shop) -> Obstacle | None:
     if demand.operation != PRINT or demand.file is None or demand.file.kind == "mesh":
         return None
+    try:
+        sliced = decode(SlicedFile, demand.file.summary, lenient=True)
+    except Refused as refused:
+        # Another version of farmd wrote it.
+        return Obstacle(
+            "file-unread",
+            f"what was read from {demand.file.name} is not understood any more: {refused.what}",
+            "submit the file again, then cancel one of the two jobs",
+        )
     limits = shop.limits(spec, demand.job.material or spec.material)
-    violations = check_safety(decode(SlicedFile, demand.file.summary), limits)
+    violations = check_safety(sliced, limits)
     if not violations:
         return None
     first = violations[0]
@@ -254,17 +264,25 @@ class NeedsSetup(Protocol):
 
 def wrong_setup(machine: Machine, spec: MachineSpec, build: NeedsSetup) -> Obstacle | None:
     """Whether the machine must be prepared differently before it can make this."""
-    if spec.is_station or spec.chamber:
+    if spec.is_station:
         return None
-    wanted, nozzle_mm = build.material, build.nozzle_mm
+    wanted, nozzle_mm = wanted_material(spec, build), None if spec.chamber else build.nozzle_mm
+    another_nozzle = nozzle_mm is not None and machine.nozzle_mm not in (None, nozzle_mm)
+    option = f" --nozzle {nozzle_mm:g}" if another_nozzle else ""
     if not satisfies(machine.material, wanted):
         what = f"loaded with {machine.material or 'nothing'}, needs {wanted}"
-        return Obstacle("wrong-material", what, f"`farmctl load {machine.name} {wanted!r}`")
-    if nozzle_mm is not None and machine.nozzle_mm not in (None, nozzle_mm):
+        return Obstacle("wrong-material", what, f"`farmctl load {machine.name} {wanted!r}{option}`")
+    if another_nozzle:
         what = f"nozzle {machine.nozzle_mm:g} mm, needs {nozzle_mm:g} mm"
-        remedy = f"`farmctl load {machine.name} {machine.material or wanted!r} --nozzle {nozzle_mm:g}`"
-        return Obstacle("wrong-nozzle", what, remedy)
+        return Obstacle(
+            "wrong-nozzle", what, f"`farmctl load {machine.name} {machine.material or wanted!r}{option}`"
+        )
     return None
+
+
+def wanted_material(spec: MachineSpec, build: NeedsSetup) -> str | None:
+    """What must be loaded for a job or a build; a chamber takes its own powder and no other."""
+    return spec.material if spec.chamber else build.material
 
 
 def wants_work(job: Job) -> Obstacle | None:
@@ -301,6 +319,11 @@ def can_make(demand: Demand, shop: Shop) -> tuple[MachineSpec, ...]:
         ("can make", *_asked(demand)),
         lambda: tuple(spec for spec in shop.specs.values() if fitness(demand, spec, shop) is None),
     )
+
+
+def load_of(shape: PartShape, chamber: ChamberSpec) -> int:
+    """How many parts of a shape one load of a chamber holds; at least one, whether it fits is asked elsewhere."""
+    return max(1, int(chamber.area_mm2 / shape.area_mm2))
 
 
 def builds_of(farm: Farm, job_id: str) -> list[Build]:

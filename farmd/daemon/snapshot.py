@@ -15,7 +15,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from farmd.daemon.rules import can_make, demand_of, unwanted, wants_work
+from farmd.daemon.rules import can_make, demand_of, load_of, unwanted, wants_work
 from farmd.daemon.shop import Shop, satisfies
 from farmd.model.farm import Farm
 from farmd.model.lifecycle import BuildState, JobState, MachineState, RunState
@@ -101,7 +101,9 @@ def take_snapshot(
             work.append(_Work(job.id, (job,), fitting, count))
     types = _types(specs, work)
     setups: dict[tuple[Hashable, ...], str] = {}
-    builds = tuple(_build(each, machines, types, setups, origin_s) for each in work if not _of_parts(each))
+    of_parts = [each for each in work if _of_parts(each, specs.values())]
+    whole = [each for each in work if each not in of_parts]
+    builds = tuple(_build(each, machines, types, setups, origin_s) for each in whole)
     problem = p.Problem(
         now_s=now_s - origin_s,
         objective="weighted_tardiness",
@@ -114,7 +116,7 @@ def take_snapshot(
         changeover_s=_changeovers(shop, builds),
         machines=tuple(_machine(farm, machines[name], spec, types, origin_s) for name, spec in specs.items()),
         builds=builds,
-        parts=tuple(part for each in work if _of_parts(each) for part in _parts(each, origin_s)),
+        parts=tuple(part for each in of_parts for part in _parts(each, origin_s)),
         announced=tuple(
             p.Announced(run, machine, max(0.0, start - origin_s))
             for run, machine, start in announced
@@ -182,9 +184,16 @@ def _amount(job: Job, fitting: tuple[MachineSpec, ...], backlog_s: float) -> tup
     return min(wanted, within), each_s
 
 
-def _of_parts(work: _Work) -> bool:
-    """Powder parts, which the planner puts together into batches itself."""
-    return work.build is None and work.jobs[0].shape is not None
+def _of_parts(work: _Work, specs: Iterable[MachineSpec]) -> bool:
+    """Powder parts that the planner may put into any chamber of their powder, and batches itself.
+
+    A job that asks for some of these chambers only is planned in loads of its own: the planner knows
+    chambers by their powder, not by name.
+    """
+    if work.build is not None or work.jobs[0].shape is None:
+        return False
+    setup = work.fitting[0].material
+    return all(spec in work.fitting for spec in specs if spec.chamber is not None and spec.material == setup)
 
 
 def _parts(work: _Work, origin_s: float) -> Iterator[p.Part]:
@@ -235,18 +244,37 @@ def _build(
             setups[key] = _setup(made.material, made.nozzle_mm, [machines[s.name] for s in work.fitting])
         setup = setups[key]
     dues = [job.due_at for job in work.jobs if job.due_at is not None]
+    count, parts = _loads(work)
     return p.Build(
         id=work.id,
         setup=setup,
-        duration_s={
-            types[spec.name]: spec.operation_s if spec.is_station else made.duration_s
-            for spec in work.fitting
-        },
+        duration_s={types[spec.name]: _duration_s(work, spec, parts) for spec in work.fitting},
         release_s=0.0,
         due_s=min(dues) - origin_s if dues else None,
         weight=max(job.priority for job in work.jobs),
-        count=work.count,
+        count=count,
     )
+
+
+def _loads(work: _Work) -> tuple[int, int]:
+    """How many runs, and of powder parts how many in each."""
+    shape = work.jobs[0].shape
+    chambers = [spec.chamber for spec in work.fitting if spec.chamber is not None]
+    if work.build is not None or shape is None or not chambers:
+        return work.count, 0
+    parts = min(work.count, *(load_of(shape, chamber) for chamber in chambers))
+    return -(-work.count // parts), parts
+
+
+def _duration_s(work: _Work, spec: MachineSpec, parts: int) -> float:
+    """Of one run, with `parts` powder parts where it is a load that is still to be made up."""
+    shape, chamber = work.jobs[0].shape, spec.chamber
+    if spec.is_station:
+        return spec.operation_s
+    if work.build is not None or shape is None or chamber is None:
+        return (work.build or work.jobs[0]).duration_s
+    volume_mm3 = shape.volume_mm3 * parts
+    return chamber.setup_s + chamber.s_per_mm3 * volume_mm3 + chamber.s_per_mm * shape.height_mm
 
 
 def _setup(material: str | None, nozzle_mm: float | None, machines: Iterable[Machine]) -> str:

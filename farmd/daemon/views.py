@@ -19,7 +19,7 @@ from farmd.daemon.why import Why, steps_for
 from farmd.model.codec import encode
 from farmd.model.facts import Fact
 from farmd.model.farm import Farm
-from farmd.model.lifecycle import MachineState, RunState
+from farmd.model.lifecycle import JobState, MachineState, RunState
 from farmd.model.work import Build, Job, Run
 
 View = dict[str, Any]
@@ -39,16 +39,17 @@ def iso(at: float | None) -> str | None:
 
 def job_view(job: Job, farm: Farm, schedule: Schedule, now_s: float) -> View:
     """A job with its counts and when the plan ends it."""
-    steps = steps_for(farm, schedule, job)
-    planned_end = max((step.end_at for step in steps), default=None)
     running = [
         run for run in farm.runs.values() if _makes(farm, run, job) and run.state is not RunState.ENDED
     ]
-    ends = [expected_end(run, farm.builds.get(run.build_id)) for run in running]
-    if ends:
-        planned_end = max([*ends, *([planned_end] if planned_end else [])])
-    late = job.due_at is not None and not job.is_closed and (planned_end or now_s) > job.due_at
-    finished_late = job.due_at is not None and job.closed_at is not None and job.closed_at > job.due_at
+    planned_end = None
+    if job.state in (JobState.OPEN, JobState.HELD):
+        ends = [step.end_at for step in steps_for(farm, schedule, job)]
+        ends += [expected_end(run, farm.builds.get(run.build_id)) for run in running]
+        planned_end = max(ends, default=None)
+        end = planned_end or now_s
+    else:
+        end = job.closed_at or 0.0
     return {
         "id": job.id,
         "state": job.state.value,
@@ -75,7 +76,7 @@ def job_view(job: Job, farm: Farm, schedule: Schedule, now_s: float) -> View:
         "priority": job.priority,
         "due_at": iso(job.due_at),
         "planned_end_at": iso(planned_end),
-        "late": late or finished_late,
+        "late": job.due_at is not None and end > job.due_at,
         "submitted_at": iso(job.submitted_at),
         "closed_at": iso(job.closed_at),
     }
@@ -111,6 +112,7 @@ def machine_view(name: str, farm: Farm, shop: Shop, schedule: Schedule, live: Li
         "next": step_view(steps[0]) if steps else None,
         "fraction": live.fraction if live and run else None,
         "layer": live.layer if live and run else None,
+        "remaining_s": live.remaining_s if live and run else None,
         "actual_c": dict(live.actual_c) if live else {},
         "target_c": dict(live.target_c) if live else {},
         "attention": dict(live.attention) if live else {},

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from farmd.daemon.counting import how_to_clear
 from farmd.daemon.dispatch import NewBuild, still_wanted
-from farmd.daemon.rules import wrong_setup
+from farmd.daemon.rules import wanted_material, wrong_setup
 from farmd.daemon.schedule import Schedule, Step
 from farmd.daemon.shop import Shop
 from farmd.model.farm import Farm
@@ -76,27 +77,27 @@ def _tasks(
     step, wanted = _next_wanted(farm, schedule, shop, machine, spec)
     tasks = []
     if machine.permit is None:
-        tasks.append(_clear(machine, step, now_s))
+        tasks.append(_clear(farm, machine, step))
     if step is not None and wanted is not None:
         tasks += _load(machine, spec, step, wanted)
     return tasks
 
 
-def _clear(machine: Machine, step: Step | None, now_s: float) -> Task:
+def _clear(farm: Farm, machine: Machine, step: Step | None) -> Task:
     at = from_at = max(machine.ready_at, machine.since)
     if step is not None and step.operator_at is not None and machine.uncleared_run_id is None:
         at = max(at, step.operator_at)
     run_id = machine.uncleared_run_id
     what = f"take {run_id} off" if run_id else "see that it is clear"
-    return Task(machine.name, "clear", what, f"farmctl clear {machine.name}", at, from_at, run_id=run_id)
+    return Task(machine.name, "clear", what, how_to_clear(farm, machine), at, from_at, run_id=run_id)
 
 
 def _load(machine: Machine, spec: MachineSpec, step: Step, wanted: NewBuild | Build) -> list[Task]:
     obstacle = wrong_setup(machine, spec, wanted)
     if obstacle is None:
         return []
-    material = wanted.material or machine.material
-    nozzle_mm = None if wanted.nozzle_mm == machine.nozzle_mm else wanted.nozzle_mm
+    material = wanted_material(spec, wanted) or machine.material
+    nozzle_mm = None if spec.chamber or wanted.nozzle_mm == machine.nozzle_mm else wanted.nozzle_mm
     what = f"load {material}" + (f", nozzle {nozzle_mm:g} mm" if nozzle_mm else "")
     at = step.start_at if step.operator_at is None else step.operator_at
     from_at = max(machine.ready_at, machine.since)

@@ -8,7 +8,7 @@ from farmd.daemon.rules import Obstacle, builds_of, demand_of, fitness, readines
 from farmd.daemon.schedule import Schedule, Step
 from farmd.daemon.shop import Shop
 from farmd.model.farm import Farm
-from farmd.model.lifecycle import BuildState
+from farmd.model.lifecycle import BuildState, JobState
 from farmd.model.work import PRINT, Build, Job
 
 
@@ -78,12 +78,13 @@ def steps_for(farm: Farm, schedule: Schedule, job: Job) -> list[Step]:
 
 
 def _works(farm: Farm, job: Job) -> set[str]:
-    """What stands for the job in a plan: itself, and its builds that are queued."""
-    return {job.id, *(build.id for build in _queued(farm, job))}
+    """What stands for the job in a plan: itself while it wants parts, and its builds that are queued."""
+    itself = {job.id} if job.state in (JobState.OPEN, JobState.HELD) else set()
+    return itself | {build.id for build in _queued(farm, job)}
 
 
 def _makes(step: Step, job: Job, mine: set[str]) -> bool:
-    return step.work in mine or any(job_id == job.id for job_id, _ in step.items)
+    return step.work in mine or (job.id in mine and any(job_id == job.id for job_id, _ in step.items))
 
 
 def _answer(farm: Farm, schedule: Schedule, shop: Shop, job: Job, name: str, operation: str) -> MachineAnswer:

@@ -67,6 +67,22 @@ async def sleep_until(wall_s: float) -> None:
         await asyncio.sleep(max(left / speed(), grain))
 
 
+async def wait_until(event: asyncio.Event, wall_s: float) -> bool:
+    """Wait for `event`, but not beyond `wall_s`; whether it was set."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout_at(loop.time() + max(0.0, wall_s - now()) / speed()):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
+def shop_s(real_s: float) -> float:
+    """How much of the shop's time passes in `real_s` seconds."""
+    return real_s * speed()
+
+
 async def sleep(shop_s: float) -> None:
     """Wait `shop_s` seconds of the shop's time."""
     await sleep_until(now() + shop_s)

@@ -6,15 +6,16 @@ Pure: bytes in, plain values out. Knows no machine by name, no clock and no netw
 from farmd.gcode.commands import Command, parse_line
 from farmd.gcode.deny import check_line
 from farmd.gcode.formats import FileKind, file_kind
-from farmd.gcode.lines import bare_command, executable_lines, numbered_lines
+from farmd.gcode.lines import ByteSource, bare_command, executable_lines, numbered_lines
 from farmd.gcode.mesh import MeshFile, read_mesh
-from farmd.gcode.read import is_mesh, open_gcode, read_sliced
+from farmd.gcode.read import gcode_text, is_mesh, open_gcode, read_sliced
 from farmd.gcode.safety import Limits, Violation, check_safety
 from farmd.gcode.summary import Box, Finding, SlicedFile, Thumbnail
 from farmd.gcode.threemf import holds_gcode
 
 __all__ = [
     "Box",
+    "ByteSource",
     "Command",
     "FileKind",
     "Finding",
@@ -28,6 +29,7 @@ __all__ = [
     "check_safety",
     "executable_lines",
     "file_kind",
+    "gcode_text",
     "holds_gcode",
     "is_mesh",
     "numbered_lines",

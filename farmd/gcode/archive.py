@@ -16,23 +16,21 @@ from pathlib import Path
 from typing import IO, BinaryIO, NoReturn
 from xml.parsers import expat
 
-from farmd.gcode.formats import DAMAGED, TRUNCATED, ZIP_MAGIC
+from farmd.gcode.formats import (
+    DAMAGED,
+    RATIO_FREE,
+    RATIO_LIMIT,
+    TOTAL_LIMIT,
+    TRUNCATED,
+    UNSAFE,
+    ZIP_MAGIC,
+)
 from farmd.gcode.lines import ByteSource
-from farmd.model.errors import ErrorCode, Refused
+from farmd.model.errors import Refused
 
 ENTRIES_LIMIT = 1000
-RATIO_LIMIT = 100
-RATIO_FREE = 64 << 10
-"""Entries up to this size may be of any ratio: a short and repetitive text compresses well."""
-TOTAL_LIMIT = 2 << 30
 DIRECTORY_LIMIT = 1 << 20
 XML_TOKEN_LIMIT = 1 << 20
-
-UNSAFE = ErrorCode(
-    "archive-unsafe",
-    "the archive is built in a way that no slicer builds it",
-    "export the file again from the slicer; do not repack it",
-)
 
 _CHUNK = 1 << 18
 _END, _END_64, _LOCATOR_64 = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"

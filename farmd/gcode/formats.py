@@ -29,6 +29,12 @@ PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 
 THUMBNAIL_LIMIT = 4 << 20
 """Bytes of one thumbnail; a larger one is left out."""
+RATIO_LIMIT = 100
+"""How many times its size a packed file may unpack to."""
+RATIO_FREE = 64 << 10
+"""Up to this size any ratio will do: a short and repetitive text compresses well."""
+TOTAL_LIMIT = 2 << 30
+"""Bytes that a packed file may unpack to."""
 
 UNSUPPORTED = ErrorCode(
     "file-unsupported",
@@ -57,10 +63,10 @@ NOT_SLICED = ErrorCode(
     "slice it and export the plate, or hand it in as a mesh for a powder-bed machine",
 )
 NOT_MESH = ErrorCode("file-not-mesh", "the file is not a mesh", "hand in an STL or a 3MF with a model")
-NO_LINES = ErrorCode(
-    "gcode-binary-body",
-    "binary G-code is not decoded to lines",
-    "export the plate as .gcode for machines that are streamed to",
+UNSAFE = ErrorCode(
+    "archive-unsafe",
+    "the file is packed in a way in which no slicer packs it",
+    "export the file again from the slicer; do not repack it",
 )
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from farmd.gcode.archive import UNSAFE, Archive, Attributes, open_archive, read_xml
-from farmd.gcode.formats import DAMAGED, NOT_MESH
+from farmd.gcode.archive import Archive, Attributes, open_archive, read_xml
+from farmd.gcode.formats import DAMAGED, NOT_MESH, UNSAFE
 from farmd.model.errors import Refused
 
 TRIANGLES_LIMIT = 50_000_000

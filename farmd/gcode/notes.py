@@ -108,6 +108,7 @@ class Notes:
         self._labels: dict[str, set[str | bytes]] = {}
         self._announced = 0
         self._open_block: bytes | None = None
+        self._results_follow = False
         self._picture: _Picture | None = None
 
     def comment(self, line: bytes) -> None:
@@ -133,6 +134,7 @@ class Notes:
             self._picture = _Picture(width, height, int(begin[4]), png=begin[1] is None)
         elif self.slicer is None and (made := _MADE_BY.match(line)):
             self.made_by(made[1])
+            self._results_follow = self.slicer in RESULTS_AT_END
         else:
             self._block_or_pair(line)
 
@@ -160,6 +162,19 @@ class Notes:
         """Keep a setting or result if anybody reads its key."""
         if key in WANTED and (text := shown(value)):
             self.values[key] = text
+
+    def picture(self, picture: Thumbnail | None) -> None:
+        """Keep a thumbnail if it is the largest so far."""
+        best = self.thumbnail
+        if picture and (best is None or picture.width * picture.height > best.width * best.height):
+            self.thumbnail = picture
+
+    def prefer(self, other: Notes) -> None:
+        """Take over what `other` says of the slicer, its settings and results; the larger thumbnail."""
+        self.values |= other.values
+        if other.slicer is not None:
+            self.slicer, self.slicer_version = other.slicer, other.slicer_version
+        self.picture(other.thumbnail)
 
     def label(self, command: Command) -> None:
         """Take a command that labels objects: M486, EXCLUDE_OBJECT_DEFINE."""
@@ -193,10 +208,7 @@ class Notes:
                 return True
             self._picture = None  # it has lost its end
             return False
-        best = self.thumbnail.width * self.thumbnail.height if self.thumbnail else 0
-        picture = self._picture.finished()
-        if picture is not None and picture.width * picture.height > best:
-            self.thumbnail = picture
+        self.picture(self._picture.finished())
         self._picture = None
         return True
 
@@ -207,7 +219,7 @@ class Notes:
         if self._open_block is not None:
             last = self._open_block[2:].decode("ascii")
             raise Refused(TRUNCATED, f"the file stops before its slicer's line {last!r}")
-        if self.slicer in RESULTS_AT_END and "filament used [mm]" not in self.values:
+        if self._results_follow and "filament used [mm]" not in self.values:
             raise Refused(
                 TRUNCATED, f"the results that {self.slicer} writes after the last command are missing"
             )

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from farmd.gcode.archive import open_archive
-from farmd.gcode.bgcode import read_bgcode
-from farmd.gcode.formats import EMPTY, NO_LINES, UNSUPPORTED, file_kind
+from farmd.gcode.bgcode import BinaryGcode
+from farmd.gcode.formats import EMPTY, UNSUPPORTED, file_kind
 from farmd.gcode.lines import ByteSource
 from farmd.gcode.scan import Scanner
 from farmd.gcode.slicers import described
@@ -40,7 +40,7 @@ def read_sliced(
         if kind == "gcode":
             return _read_text(path, _Ticker(progress, size))
         if kind == "bgcode":
-            return _read_binary(path, size, _Ticker(progress, size))
+            return _read_binary(path, _Ticker(progress, size))
         return _read_plate(path, plate, progress)
     except Refused as error:
         raise Refused(error.code, error.what, where=name, remedy=error.remedy) from error
@@ -74,10 +74,12 @@ def _read_text(path: Path, tick: _Ticker) -> SlicedFile:
     return SlicedFile(kind="gcode", **_scanned(scanner))
 
 
-def _read_binary(path: Path, size: int, tick: _Ticker) -> SlicedFile:
+def _read_binary(path: Path, tick: _Ticker) -> SlicedFile:
+    scanner = Scanner()
     with path.open("rb") as stream:
-        notes = read_bgcode(stream, size, tick)
-    return SlicedFile(kind="bgcode", body_read=False, **described(notes, None, {}))
+        text = BinaryGcode(stream, tick)
+        scanner.read(text, metadata=text.metadata)
+    return SlicedFile(kind="bgcode", **_scanned(scanner))
 
 
 def _read_plate(path: Path, plate: int | None, progress: Progress | None) -> SlicedFile:
@@ -103,16 +105,20 @@ def _scanned(scanner: Scanner) -> dict[str, Any]:
 def open_gcode(path: Path, *, name: str = "", plate: int | None = None) -> Iterator[ByteSource]:
     """The text of a sliced file's commands, for `executable_lines`: the file, or a plate in a 3MF.
 
-    Raises `Refused` for binary G-code, whose commands are not decoded, and for meshes.
+    Raises `Refused` for meshes; while it is read, for what is damaged.
     """
     kind = file_kind(name or path.name)
-    if kind == "gcode":
+    if kind in ("gcode", "bgcode"):
         with path.open("rb") as stream:
-            yield stream
+            yield gcode_text(stream, name or path.name)
     elif kind in ("3mf", "gcode.3mf"):
         with open_plate(path, plate) as entry:
             yield entry
-    elif kind == "bgcode":
-        raise Refused(NO_LINES, where=name or path.name)
     else:
         raise Refused(UNSUPPORTED, "a mesh has no commands", where=name or path.name)
+
+
+def gcode_text(stream: ByteSource, name: str) -> ByteSource:
+    """The text in an open file of that name: decoded while it is read if the name is of binary G-code,
+    else the stream as it is. Lines and offsets in it are those of the text."""
+    return BinaryGcode(stream) if file_kind(name) == "bgcode" else stream

@@ -23,8 +23,7 @@ class Limits:
 
     `volume_mm` (x, y, z) starts at `origin_mm`: the front left corner on most machines,
     (-x/2, -y/2, 0) where the origin is the centre of the plate. Temperatures in degrees Celsius;
-    of machine and material the lower one holds. `allow_unread_body` lets binary G-code through, whose
-    moves and commands nobody here has seen.
+    of machine and material the lower one holds.
     """
 
     volume_mm: Vector | None = None
@@ -38,13 +37,12 @@ class Limits:
     material_max_bed_c: float | None = None
     material_max_chamber_c: float | None = None
     material_min_nozzle_c: float | None = None
-    allow_unread_body: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Violation:
     """One reason for which a file may not run there. `code` is stable: nozzle-too-hot, bed-too-hot,
-    chamber-too-hot, nozzle-too-cold, outside-volume, forbidden-command, body-unread."""
+    chamber-too-hot, nozzle-too-cold, outside-volume, forbidden-command."""
 
     code: str
     what: str
@@ -63,14 +61,6 @@ def check_safety(sliced: SlicedFile, limits: Limits) -> tuple[Violation, ...]:
         )
         for finding in sliced.denied
     ]
-    if not sliced.body_read and not limits.allow_unread_body:
-        found.append(
-            Violation(
-                "body-unread",
-                "the commands of binary G-code cannot be checked",
-                "export the plate as .gcode, or allow binary G-code for this machine",
-            )
-        )
     return tuple(found)
 
 

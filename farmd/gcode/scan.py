@@ -49,8 +49,15 @@ class Scanner:
         """Lines that a host would send."""
         return self.lines - self._idle
 
-    def read(self, stream: ByteSource, tick: Callable[[int], None] | None = None) -> None:
-        """Read `stream` to its end; `tick` is told the bytes of each read.
+    def read(
+        self,
+        stream: ByteSource,
+        tick: Callable[[int], None] | None = None,
+        *,
+        metadata: Notes | None = None,
+    ) -> None:
+        """Read `stream` to its end; `tick` is told the bytes of each read. What `metadata` holds then wins
+        over the comments.
 
         Raises `Refused` for a text that is empty, not text, cut off, or has no command or no move.
         """
@@ -58,6 +65,8 @@ class Scanner:
             lines = block.splitlines()
             self.motion.run(lines, self._comment, self._other)
             self.lines += len(lines)
+        if metadata is not None:
+            self.notes.prefer(metadata)
         self.notes.finish()
         if self.lines == 0:
             raise Refused(EMPTY)

@@ -80,8 +80,8 @@ _METRES = re.compile(r"(\d{1,7}(?:\.\d{1,9})?)\s*m(?![a-z0-9])")
 Values = dict[str, str]
 
 
-def described(notes: Notes, motion: Motion | None, hottest_c: dict[str, float]) -> dict[str, Any]:
-    """The fields of a `SlicedFile` that follow from the slicer's notes and from the moves (None: unread)."""
+def described(notes: Notes, motion: Motion, hottest_c: dict[str, float]) -> dict[str, Any]:
+    """The fields of a `SlicedFile` that follow from the slicer's notes and from the moves."""
     values = notes.values
     fields: dict[str, Any] = {
         "slicer": notes.slicer,
@@ -96,7 +96,7 @@ def described(notes: Notes, motion: Motion | None, hottest_c: dict[str, float]) 
     fields |= _filament(values, motion, fields["filament_types"])
     fields |= _layers(notes, motion)
     fields |= _temperatures(values, hottest_c)
-    tools = tuple(motion.extruded_mm()) if motion else ()
+    tools = tuple(motion.extruded_mm())
     nozzles = _numbers(_text(values, "nozzle"))
     tool = tools[0] if tools and tools[0] < len(nozzles) else 0
     fields |= {"tools": tools, "nozzle_mm": nozzles[tool] if nozzles else None}
@@ -109,8 +109,8 @@ def duration_s(text: str) -> float | None:
     return sum(float(number) * _SECONDS[unit] for number, unit in parts) if parts else None
 
 
-def _time(values: Values, motion: Motion | None) -> dict[str, Any]:
-    own = motion.time_s if motion else 0.0
+def _time(values: Values, motion: Motion) -> dict[str, Any]:
+    own = motion.time_s
     estimate = duration_s(_text(values, "time") or "")
     if estimate is None and (told := leading_number(values.get("time", ""))) is not None:
         estimate = told if told != CURA_PLACEHOLDER_S else None
@@ -121,15 +121,15 @@ def _time(values: Values, motion: Motion | None) -> dict[str, Any]:
     return {
         "print_time_s": estimate if trusted else own or None,
         "time_source": source,
-        "moves_time_s": own if motion else None,
+        "moves_time_s": own,
     }
 
 
-def _filament(values: Values, motion: Motion | None, types: tuple[str, ...]) -> dict[str, Any]:
+def _filament(values: Values, motion: Motion, types: tuple[str, ...]) -> dict[str, Any]:
     lengths = _numbers(_text(values, "length")) or _metres_mm(values.get("filament used", ""))
     source: str | None = "slicer"
     if sum(lengths) <= 0:
-        fed = motion.extruded_mm() if motion else {}
+        fed = motion.extruded_mm()
         lengths = tuple(fed.get(tool, 0.0) for tool in range(max(fed, default=-1) + 1))
         source = "moves" if lengths else None
     diameters = _numbers(_text(values, "diameter"))
@@ -167,9 +167,9 @@ def _mass(volumes_mm3: tuple[float, ...], densities: tuple[float, ...]) -> float
     return grams or None
 
 
-def _layers(notes: Notes, motion: Motion | None) -> dict[str, Any]:
+def _layers(notes: Notes, motion: Motion) -> dict[str, Any]:
     values = notes.values
-    levels = {float(level) for level in notes.levels} or (motion.levels if motion else set())
+    levels = {float(level) for level in notes.levels} or motion.levels
     told = leading_number(_text(values, "layers") or "")
     # Printing one object after the other, Cura counts layers anew for each.
     count = int(told) if told and told > 0 and notes.layer_counts <= 1 else len(levels) or None
@@ -182,7 +182,7 @@ def _layers(notes: Notes, motion: Motion | None) -> dict[str, Any]:
     if not height and len(ordered) > 1:
         steps = sorted(b - a for a, b in pairwise(ordered))
         height = round(steps[len(steps) // 2], 4)
-    box = motion.extrusion_box if motion else None
+    box = motion.extrusion_box
     top = box.max_mm[2] if box else leading_number(_text(values, "height") or "")
     return {
         "layer_count": count,
@@ -190,7 +190,7 @@ def _layers(notes: Notes, motion: Motion | None) -> dict[str, Any]:
         "first_layer_height_mm": first or (ordered[0] if ordered else None),
         "height_mm": top,
         "extrusion_box": box,
-        "moves_box": motion.moves_box if motion else None,
+        "moves_box": motion.moves_box,
     }
 
 

@@ -57,8 +57,7 @@ class SlicedFile:
     absolutely). Temperatures are the highest that commands ask for, or, where no command does, the
     slicer's setting (`temperature_source`). `object_count` is the number of labelled objects, each copy
     counted, 0 without labels. `denied` holds the first forbidden commands of `denied_count`.
-    `plate` is the plate read from a 3MF and `plates` all that it holds. With `body_read` False (binary
-    G-code) only the slicer's metadata was read: boxes, commands and `denied` are then unknown.
+    `plate` is the plate read from a 3MF and `plates` all that it holds.
     """
 
     kind: Literal["gcode", "bgcode", "gcode.3mf"]
@@ -95,4 +94,3 @@ class SlicedFile:
     denied_count: int = 0
     plate: int | None = None
     plates: tuple[int, ...] = ()
-    body_read: bool = True

@@ -2,6 +2,8 @@
 
 `encode` leaves out nothing and rounds nothing, so `decode(type(x), encode(x)) == x`. Unknown keys
 are refused; keys that are missing take the field's default, which is how an older journal is read.
+What is only a summary of something else may be decoded leniently: what another version wrote into
+it is then left out.
 """
 
 from __future__ import annotations
@@ -50,16 +52,16 @@ def canonical(value: Any) -> bytes:
     return text.encode()
 
 
-def decode(cls: type[T], data: Any) -> T:
-    """The inverse of `encode`; raises `Refused(BAD_RECORD)`."""
+def decode(cls: type[T], data: Any, *, lenient: bool = False) -> T:
+    """The inverse of `encode`; raises `Refused(BAD_RECORD)`. `lenient` leaves out unknown keys at any depth."""
     if not isinstance(data, Mapping):
         raise Refused(BAD_RECORD, f"{cls.__name__} is not an object")
-    plan = _decoders(cast(Hashable, cls))
+    plan = _decoders(cast(Hashable, cls), lenient)
     unknown = data.keys() - plan.keys()
-    if unknown:
+    if unknown and not lenient:
         raise Refused(BAD_RECORD, f"{cls.__name__} has no field {sorted(unknown)[0]!r}")
     try:
-        return cls(**{name: plan[name](item) for name, item in data.items()})
+        return cls(**{name: plan[name](item) for name, item in data.items() if name in plan})
     except (TypeError, ValueError, KeyError) as error:
         raise Refused(BAD_RECORD, f"{cls.__name__}: {error}") from error
 
@@ -70,21 +72,21 @@ def _field_names(cls: Hashable) -> tuple[str, ...]:
 
 
 @functools.cache
-def _decoders(cls: Hashable) -> dict[str, typing.Callable[[Any], Any]]:
+def _decoders(cls: Hashable, lenient: bool) -> dict[str, typing.Callable[[Any], Any]]:
     hints = typing.get_type_hints(cast(type[Any], cls))
-    return {name: _decoder(hints[name]) for name in _field_names(cls)}
+    return {name: _decoder(hints[name], lenient) for name in _field_names(cls)}
 
 
-def _decoder(hint: Any) -> typing.Callable[[Any], Any]:
+def _decoder(hint: Any, lenient: bool) -> typing.Callable[[Any], Any]:
     origin = typing.get_origin(hint)
     if origin in (types.UnionType, typing.Union):
-        inner = [_decoder(arm) for arm in typing.get_args(hint) if arm is not types.NoneType]
+        inner = [_decoder(arm, lenient) for arm in typing.get_args(hint) if arm is not types.NoneType]
         (only,) = inner
         return lambda item: None if item is None else only(item)
     if origin is tuple:
-        return _tuple_decoder(typing.get_args(hint))
+        return _tuple_decoder(typing.get_args(hint), lenient)
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-        return lambda item: decode(hint, item)
+        return lambda item: decode(hint, item, lenient=lenient)
     if isinstance(hint, type) and issubclass(hint, Enum):
         return hint
     if hint is float:
@@ -92,9 +94,9 @@ def _decoder(hint: Any) -> typing.Callable[[Any], Any]:
     return lambda item: item
 
 
-def _tuple_decoder(args: tuple[Any, ...]) -> typing.Callable[[Any], Any]:
+def _tuple_decoder(args: tuple[Any, ...], lenient: bool) -> typing.Callable[[Any], Any]:
     if len(args) == 2 and args[1] is Ellipsis:
-        each = _decoder(args[0])
+        each = _decoder(args[0], lenient)
         return lambda items: tuple(each(item) for item in items)
-    parts = [_decoder(arg) for arg in args]
+    parts = [_decoder(arg, lenient) for arg in args]
     return lambda items: tuple(part(item) for part, item in zip(parts, items, strict=True))

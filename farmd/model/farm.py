@@ -16,7 +16,7 @@ from farmd.model.work import Build, FileRecord, Job, Lot, Run
 
 @dataclass(frozen=True, slots=True)
 class Counter:
-    """The highest number given out so far: `job`, `build`, `lot`, or the `fence` of daemon starts."""
+    """The highest number given out so far: `job`, `build`, or the `fence` of daemon starts."""
 
     name: str
     value: int

@@ -7,7 +7,8 @@ states and events by name; it never knows entities, times or reasons.
 
 **Job**: a line of demand. It is OPEN while good parts are missing, HELD while a person stopped
 it, DONE when the good parts are there, CANCELLED by a person. Scrap leaves it OPEN, so the
-demand tops itself up; raising the quantity of a DONE job reopens it.
+demand tops itself up. Raising the quantity of a DONE job reopens it while parts of it are still on
+machines or in their route; after that it is closed for good, and more is a new job.
 
 **Build**: what one machine makes in one cycle. QUEUED belongs to the build, not to the run:
 when a run surely did not start, its build is QUEUED again and the next attempt is a new run.

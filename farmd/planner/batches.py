@@ -17,9 +17,10 @@ from farmd.planner.plans import Placement
 NORM = 12
 HOTTEST, HEAT_OF_A_PART, COOLING = 0.02, 0.5, 0.015
 AREA_TOLERANCE = 1e-9
-ORDERS = ("due", "height", "release", "area")
 
 Rows = list[list[Batch]]
+State = tuple[float, float, float]
+"""Of a machine behind some of its batches: when it is free, the cost so far, the last end."""
 
 
 class Plates:
@@ -79,24 +80,31 @@ def sort_row(c: Compiled, row: list[Batch]) -> list[Batch]:
 
 def row_cost(c: Compiled, machine: int, row: list[Batch]) -> tuple[float, float]:
     """Weighted tardiness plus broken wishes, and the last end, of one machine's batches in order."""
-    free = c.ready[machine]
-    cooldown = c.cooldown[machine]
-    crewed = c.crewed(machine)
-    cost, end = 0.0, free
+    state = _begin(c, machine)
     for batch in row:
-        start = batch.release_s if batch.release_s > free else free
-        if crewed:
-            start = c.people.earliest(start, c.clear)[0] + c.clear
-            if start == INFINITY:
-                return INFINITY, INFINITY
-            cost += c.price * c.clear
-        end = start + batch.duration_s
-        for due, weight in batch.dues:
-            if end > due:
-                cost += weight * (end - due)
-        cost += batch.moved
-        free = end + cooldown
-    return cost, end
+        state = _behind(c, machine, state, batch)
+    return state[1], state[2]
+
+
+def _begin(c: Compiled, machine: int) -> State:
+    return c.ready[machine], 0.0, c.ready[machine]
+
+
+def _behind(c: Compiled, machine: int, state: State, batch: Batch) -> State:
+    """The state behind one more batch; all infinite where no window holds the clearing before it."""
+    free, cost, _ = state
+    start = batch.release_s if batch.release_s > free else free
+    if c.crewed(machine):
+        start = c.people.earliest(start, c.clear)[0] + c.clear
+        if start == INFINITY:
+            return INFINITY, INFINITY, INFINITY
+        cost += c.price * c.clear
+    end = start + batch.duration_s
+    for due, weight in batch.dues:
+        if end > due:
+            cost += weight * (end - due)
+    cost += batch.moved
+    return end + c.cooldown[machine], cost, end
 
 
 def energy(c: Compiled, ends: list[float], costs: list[float]) -> float:
@@ -109,8 +117,8 @@ def energy(c: Compiled, ends: list[float], costs: list[float]) -> float:
     return float(top * sum((end / top) ** NORM for end in ends) ** (1 / NORM)) + 1e-9 * sum(costs)
 
 
-def greedy(c: Compiled, plates: Plates, order: str) -> Rows:
-    """Each part in turn goes where it costs least: into an open batch, or into a new one at a machine's end."""
+def sequence(c: Compiled, order: str) -> tuple[int, ...]:
+    """The parts by due date, height, release or area."""
     parts = c.problem.parts
     keys = {
         "due": lambda p: (parts[p].due_s if parts[p].due_s is not None else INFINITY, parts[p].release_s, p),
@@ -118,29 +126,51 @@ def greedy(c: Compiled, plates: Plates, order: str) -> Rows:
         "release": lambda p: (parts[p].release_s, parts[p].due_s or INFINITY, p),
         "area": lambda p: (-parts[p].area_mm2, -parts[p].height_mm, p),
     }
+    return tuple(sorted(range(len(parts)), key=keys[order]))
+
+
+def greedy(c: Compiled, plates: Plates, parts: tuple[int, ...]) -> Rows:
+    """Each part in turn goes where it costs least: into an open batch, or into a new one at a machine's end."""
     rows: Rows = [[] for _ in c.ready]
     c.people.reset()
-    state = [row_cost(c, m, row) for m, row in enumerate(rows)]
+    states = [[_begin(c, m)] for m in range(len(rows))]
     used = [m for m, machine in enumerate(c.problem.machines) if machine.chamber is not None]
-    for p in sorted(range(len(parts)), key=keys[order]):
-        best: tuple[float, int, list[Batch], tuple[float, float]] | None = None
+    slot = {m: i for i, m in enumerate(used)}
+    costs = [states[m][-1][1] for m in used]
+    ends = [states[m][-1][2] for m in used]
+    for p in parts:
+        best: tuple[float, int, list[Batch]] | None = None
         for m in plates.fits[p]:
-            row = rows[m]
-            options = [
-                (i, (*batch.parts, p)) for i, batch in enumerate(row) if plates.hold(m, (*batch.parts, p))
-            ]
-            options.append((len(row), (p,)))
-            for i, members in options:
-                trial = sort_row(c, [*row[:i], c.batch(m, members), *row[i + 1 :]])
-                new = row_cost(c, m, trial)
-                ends = [new[1] if u == m else state[u][1] for u in used]
-                costs = [new[0] if u == m else state[u][0] for u in used]
+            row, u = rows[m], slot[m]
+            kept = costs[u], ends[u]
+            for i in range(len(row) + 1):
+                if i < len(row) and not plates.hold(m, (*row[i].parts, p)):
+                    continue
+                batch = c.grown(row[i], p) if i < len(row) else c.batch(m, (p,))
+                trial = sort_row(c, [*row[:i], batch, *row[i + 1 :]])
+                same = 0 if c.makespan else i
+                state = states[m][same]
+                for later in trial[same:]:
+                    state = _behind(c, m, state, later)
+                _, costs[u], ends[u] = state
                 cost = energy(c, ends, costs)
                 if best is None or cost < best[0]:
-                    best = (cost, m, trial, new)
+                    best = (cost, m, trial)
+            costs[u], ends[u] = kept
         assert best is not None
-        _, m, rows[m], state[m] = best
+        _, m, row = best
+        rows[m] = row
+        states[m] = _states(c, m, row)
+        _, costs[slot[m]], ends[slot[m]] = states[m][-1]
     return rows
+
+
+def _states(c: Compiled, machine: int, row: list[Batch]) -> list[State]:
+    """The state before each batch of a row, and behind the last."""
+    out = [_begin(c, machine)]
+    for batch in row:
+        out.append(_behind(c, machine, out[-1], batch))
+    return out
 
 
 class Anneal:

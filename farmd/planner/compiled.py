@@ -28,6 +28,8 @@ class Batch:
     duration_s: float
     dues: tuple[tuple[float, float], ...]
     moved: float
+    volume_mm3: float
+    height_mm: float
 
 
 @dataclass(slots=True)
@@ -119,22 +121,38 @@ class Compiled:
 
     def batch(self, machine: int, parts: tuple[int, ...]) -> Batch:
         """The batch of these parts on this machine."""
+        return self._batch(machine, parts, parts, (), (0.0, 0.0, 0.0, 0.0))
+
+    def grown(self, batch: Batch, part: int) -> Batch:
+        """The batch with one more part."""
+        sums = (batch.volume_mm3, batch.height_mm, batch.release_s, batch.moved)
+        return self._batch(batch.machine, (*batch.parts, part), (part,), batch.dues, sums)
+
+    def _batch(
+        self,
+        machine: int,
+        parts: tuple[int, ...],
+        added: tuple[int, ...],
+        dues: tuple[tuple[float, float], ...],
+        sums: tuple[float, float, float, float],
+    ) -> Batch:
+        """The batch of `parts`, where `dues` and `sums` are those of all but the `added` ones behind."""
         chamber = self.problem.machines[machine].chamber
         assert chamber is not None
         all_parts = self.problem.parts
-        volume = height = release = moved = 0.0
-        dues = []
-        for p in parts:
+        volume, height, release, moved = sums
+        more = []
+        for p in added:
             part = all_parts[p]
             volume += part.volume_mm3
             height = part.height_mm if part.height_mm > height else height
             release = part.release_s if part.release_s > release else release
             if part.due_s is not None:
-                dues.append((part.due_s, part.weight))
+                more.append((part.due_s, part.weight))
             if self.part_wish[p] not in (-1, machine):
                 moved += self.stability_price_s
         duration = chamber.setup_s + chamber.s_per_mm3 * volume + chamber.s_per_mm * height
-        return Batch(machine, parts, release, duration, tuple(dues), moved)
+        return Batch(machine, parts, release, duration, (*dues, *more), moved, volume, height)
 
     def with_batches(self, batches: list[list[Batch]]) -> tuple[Jobs, list[list[int]]]:
         """All jobs, the batches (by machine, in order) behind the runs; and each machine's batch jobs."""

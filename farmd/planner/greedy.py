@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from heapq import heapify, heappop, heappush
+from heapq import heapify, heappop, heappush, heapreplace
 from itertools import product
 
 import numpy as np
@@ -147,13 +147,16 @@ class _Pass:
             self._serve_later(m, ready)
         heapify(self.heap)
         while self.heap and self.left + self.batches:
-            at, m = heappop(self.heap)
+            at, m = self.heap[0]
             if self.people.limited and not self._uncrewed_batch(m):
-                now = self.people.earliest(at, c.clear)[0]
-                if now > at + EPSILON_S:
-                    if now < INFINITY:
-                        heappush(self.heap, (now, m))
+                now = self.people.soonest(at, c.clear)[0]
+                if at + EPSILON_S < now < INFINITY:
+                    heapreplace(self.heap, (now, m))
                     continue
+                if now == INFINITY:
+                    heappop(self.heap)
+                    continue
+            heappop(self.heap)
             self._release(at)
             queue, i = self.queues[m], self.queued[m]
             if i < len(queue) and self.jobs.release[queue[i]] <= at:
@@ -239,7 +242,7 @@ class _Pass:
             if score[bucket] == -np.inf:
                 break
             change = c.change[setup][self.d.setup_of[bucket]]
-            start, crew = self.people.earliest(at, c.clear + change)
+            start, crew = self.people.soonest(at, c.clear + change)
             if start <= at + EPSILON_S:
                 self._place(m, bucket, start, crew, c.clear + change)
                 return
@@ -268,7 +271,7 @@ class _Pass:
         c = self.c
         start, crew = at, NOBODY
         if c.crewed(m):
-            at, crew = self.people.earliest(at, c.clear)
+            at, crew = self.people.soonest(at, c.clear)
             self.people.take(crew, at, c.clear)
             start = at + c.clear
         end = start + self.jobs.durations[job][c.class_of[m]]

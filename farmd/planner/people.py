@@ -32,15 +32,6 @@ class _Crew:
         self.times: list[float] = [float("-inf")]
         self.busy = [0]
 
-    def room(self, at: float) -> float:
-        """How long from `at` the longest window that is open then lasts; 0 if none is."""
-        best = 0.0
-        for i in range(bisect_left(self.reach, at), len(self.starts)):
-            if self.starts[i] > at:
-                break
-            best = max(best, self.ends[i] - at)
-        return best
-
     def earliest(self, at: float, work: float, before: float) -> float:
         """The first start from `at` on, earlier than `before`, of work inside one window; else infinity."""
         starts, ends, people = self.starts, self.ends, self.people
@@ -94,7 +85,7 @@ class _Crew:
 class People:
     """All crews. `free` is true where the problem has no crews: then anybody works at any time."""
 
-    __slots__ = ("crews", "free", "limited", "names")
+    __slots__ = ("_found", "_taken", "crews", "free", "limited", "names")
 
     def __init__(self, problem: Problem) -> None:
         self.names = tuple(crew.name for crew in problem.crews)
@@ -103,9 +94,12 @@ class People:
         ]
         self.free = not self.names
         self.limited = any(crew.people is not None for crew in problem.crews)
+        self.reset()
 
     def reset(self) -> None:
         """Nobody is at work any more."""
+        self._taken = 0
+        self._found: dict[float, tuple[float, int, int]] = {}
         for crew in self.crews:
             crew.reset()
 
@@ -120,13 +114,23 @@ class People:
                 best, who = start, i
         return best, who
 
-    def room(self, at: float) -> float:
-        """How long from `at` the longest window that is open then lasts; infinity without crews."""
-        if self.free:
-            return float("inf")
-        return max(crew.room(at) for crew in self.crews)
+    def soonest(self, at: float, work: float) -> tuple[float, int]:
+        """As `earliest`, for a pass over the clock: between two resets `at` never goes back.
+
+        Who is at work stays at work, so what was too early once is not searched again.
+        """
+        known = self._found.get(work)
+        if known is not None and at <= known[0]:
+            start, crew, taken = known
+            if taken == self._taken:
+                return start, crew
+            at = start
+        start, crew = self.earliest(at, work)
+        self._found[work] = (start, crew, self._taken)
+        return start, crew
 
     def take(self, crew: int, start: float, work: float) -> None:
         """One person of the crew is at work from `start` for `work` seconds."""
         if crew >= 0:
+            self._taken += 1
             self.crews[crew].take(start, work)

@@ -1,7 +1,8 @@
 """JSON to `Problem`, strictly: all faults of a file at once, each with its place.
 
 Knows which fields `farmd-problem/1` has, which may be left out, and what makes a problem
-meaningless (a name twice, a build that fits nowhere). Knows nothing of planning.
+meaningless (a name twice, a build that fits nowhere). Knows nothing of planning. A few bytes can ask
+for a billion runs, so the size of a problem is looked at before anything else is read.
 Left out may be: windows, crews, objective, builds, parts, announced, operator_price, weight,
 count, a machine's setup (then nothing is known of it) and what is optional of a chamber or part.
 A time may never be left out.
@@ -34,6 +35,21 @@ FITS_NOWHERE = ErrorCode(
     "add a machine that can, correct the type, setup or size, or leave it out",
 )
 
+TOO_LARGE = ErrorCode(
+    "planning-too-large",
+    "a planning problem is larger than the planner takes",
+    "plan less at once: leave out what is due last, or split the shop",
+)
+
+MOST_RUNS = 200_000
+MOST_PARTS = 20_000
+MOST_MACHINES = 2_000
+MOST_PAIRS = 20_000_000
+"""Of a build, or a part, and a machine."""
+MOST_SETUPS = 1_000
+MOST_CREWS = 200
+MOST_WINDOWS = 10_000
+
 _PROBLEM = (
     "format", "now_s", "objective", "windows", "crews", "clear_s", "changeover_s",
     "machines", "builds", "parts", "announced", "operator_price",
@@ -58,6 +74,7 @@ def read_problem(data: object, *, where: str = "") -> Problem:
     doc = r.members(data, where, _PROBLEM)
     if r.word(doc, "format", where, (FORMAT,)) != FORMAT:
         r.finish()
+    _bounds(r, doc, where)
     problem = Problem(
         now_s=r.number(doc, "now_s", where),
         clear_s=r.number(doc, "clear_s", where),
@@ -91,6 +108,36 @@ def read_problem(data: object, *, where: str = "") -> Problem:
     _places(r, problem, where)
     r.finish()
     return problem
+
+
+def _bounds(r: Reader, doc: Mapping[str, Any], where: str) -> None:
+    """Refuse, and read no further, what would take too much memory. Things of a wrong type do not count here."""
+    machines, builds, parts, crews = (_objects(doc, key) for key in ("machines", "builds", "parts", "crews"))
+    counts = [build.get("count", 1) for build in builds]
+    runs = sum(count for count in counts if isinstance(count, int) and count > 0)
+    names = (item.get("setup") for item in (*machines, *builds))
+    setups = len({name for name in names if isinstance(name, str)})
+    spans = doc.get("windows")
+    windows = sum(len(s) for s in spans.values() if isinstance(s, list)) if isinstance(spans, Mapping) else 0
+    pairs = (len(builds) + len(parts)) * len(machines)
+    for key, number, most, what in (
+        ("builds", runs, MOST_RUNS, "runs"),
+        ("parts", len(parts), MOST_PARTS, "parts"),
+        ("machines", len(machines), MOST_MACHINES, "machines"),
+        ("machines", pairs, MOST_PAIRS, "pairs of a build or part and a machine"),
+        ("builds", setups, MOST_SETUPS, "setups"),
+        ("crews", len(crews), MOST_CREWS, "crews"),
+        ("windows", windows, MOST_WINDOWS, "windows"),
+    ):
+        if number > most:
+            r.refuse(TOO_LARGE, f"more than {most} {what}", join(where, key))
+    if any(error.code is TOO_LARGE for error in r.errors):
+        r.finish()
+
+
+def _objects(doc: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+    items = doc.get(key)
+    return [item for item in items if isinstance(item, Mapping)] if isinstance(items, list) else []
 
 
 def _windows(r: Reader, value: object, where: str) -> dict[str, tuple[tuple[float, float], ...]]:

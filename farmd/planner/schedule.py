@@ -121,7 +121,7 @@ def replay(
                 work += change[setup[m]][setup_of[job]]
                 setup[m] = setup_of[job]
             if not free:
-                at, crew = people.earliest(at, work)
+                at, crew = people.soonest(at, work)
                 if at == INFINITY:
                     return None
                 people.take(crew, at, work)

@@ -1,7 +1,7 @@
 """The JSON Schema of `farmd-problem/1`, for editors and for other programs.
 
-Says what a field is. What a schema cannot say (names twice, a build that fits nowhere) is said by
-`reader.py` alone.
+Says what a field is. What a schema cannot say (names twice, a build that fits nowhere, too much in
+all) is said by `reader.py` alone.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from random import Random
 
 from farmd.model.errors import Refused
 from farmd.planner import exact, exact_batches
-from farmd.planner.batches import Anneal, Plates, Rows, greedy
+from farmd.planner.batches import Anneal, Plates, Rows, greedy, sequence
 from farmd.planner.bounds import impossible, lower_bound
 from farmd.planner.budget import Budget, Meter
 from farmd.planner.check import check
@@ -22,6 +22,7 @@ from farmd.planner.plans import Plan, Value
 from farmd.planner.problem import POLICIES, Problem
 from farmd.planner.schedule import Schedule, to_plan
 from farmd.planner.search import improve
+from farmd.planner.solver import LEAST_S
 
 LAST_RESORT = (Rule("atcs", 2.0, 0.01), Rule("edd"), Rule("fifo"), Rule("atcs", 2.0, 0.5))
 FLOW_GAIN = 0.999
@@ -87,6 +88,10 @@ class _Planner:
         self.found.append(schedule)
         return True
 
+    def _solver_has_time(self) -> bool:
+        """Whether an exact model is worth making: it takes time by itself."""
+        return self.meter.seconds_left() >= LEAST_S
+
     def _done(self) -> bool:
         best = self._best()
         return best is not None and best.cost <= self.bound + 1e-6
@@ -96,7 +101,7 @@ class _Planner:
 
     def _by_rule(self, rule: Rule) -> None:
         order = "release" if rule.name == "fifo" else "due"
-        rows = greedy(self.c, self.plates, order)
+        rows = greedy(self.c, self.plates, sequence(self.c, order))
         for attempt in (rule, *LAST_RESORT):
             if self._keep(self._pass(attempt, rows)):
                 return
@@ -123,7 +128,7 @@ class _Planner:
         if best is not None and self.c.runs > 0:
             phase = self.meter.share(0.4 if fits else 1.0)
             self._keep(improve(self.c, best, phase, self.rng, self.bound))
-        if fits and not self._done():
+        if fits and not self._done() and self._solver_has_time():
             self._exact_builds()
 
     def _batches(self, phase: Meter) -> Rows:
@@ -135,10 +140,15 @@ class _Planner:
         cost = 0.0
         alone = c.runs == 0
         meter = self.meter if alone else phase
+        tried: set[tuple[int, ...]] = set()
         for order in ("due", "height", "release", "area"):
             if best is not None and not meter.spend():
                 break
-            rows = greedy(c, self.plates, order)
+            parts = sequence(c, order)
+            if parts in tried:
+                continue
+            tried.add(parts)
+            rows = greedy(c, self.plates, parts)
             energy = Anneal(c, self.plates, rows, self.rng).now
             if best is None or energy < cost:
                 best, cost = rows, energy
@@ -147,8 +157,9 @@ class _Planner:
         exactly = exact_batches.fits(c, self.plates)
         goal = self.bound if alone and not c.makespan else 0.0
         rows = Anneal(c, self.plates, best, self.rng).run(meter.share(0.6 if exactly else 1.0), goal)
-        self._keep(self._pass(Rule("edd"), rows))
-        if exactly and not (alone and self._done()):
+        if rows != best:
+            self._keep(self._pass(Rule("edd"), rows))
+        if exactly and not (alone and self._done()) and self._solver_has_time():
             polished = exact_batches.polish(c, self.plates, rows, meter, self.seed)
             if polished is not None:
                 rows = self._better_batches(rows, *polished, alone=alone)

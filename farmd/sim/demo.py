@@ -142,23 +142,34 @@ def _good_parts(store: Store) -> int:
 
 
 def _executed(store: Store, vault: Vault, name: str, peer: PtyPeer) -> dict[str, Any]:
-    """Whether the emulator executed just the commands of the printed files, once and in order."""
-    wanted: list[bytes] = []
-    runs = [run for run in store.runs(machine=name, limit=ALL) if run.outcome is Outcome.OK]
+    """Whether the emulator executed just the commands of its runs' files, once and in order."""
+    files: list[tuple[list[bytes], bool]] = []
+    runs = [run for run in store.runs(machine=name, limit=ALL) if run.started_at is not None]
     for run in sorted(runs, key=lambda run: run.intent_at):
         with vault.open(str(run.file_sha256)) as file:
-            wanted += executable_lines(file)
-    exact = _only_added(peer.executed, wanted)
-    return {"runs": len(runs), "commands": len(wanted), "exact": exact}
+            files.append((list(executable_lines(file)), run.outcome is Outcome.OK))
+    finished = [commands for commands, whole in files if whole]
+    return {
+        "runs": len(finished),
+        "commands": sum(map(len, finished)),
+        "exact": only_added(peer.executed, files),
+    }
 
 
-def _only_added(executed: list[bytes], wanted: list[bytes]) -> bool:
-    """Whether `executed` is `wanted`, once and in order, with nothing between but what the driver adds."""
-    left = iter(wanted)
-    following = next(left, None)
-    for command in executed:
-        if command == following:
-            following = next(left, None)
-        elif not ADDED_COMMANDS.fullmatch(command):
+def only_added(executed: list[bytes], files: list[tuple[list[bytes], bool]]) -> bool:
+    """Whether `executed` is the files' commands, once and in order, with nothing between but what the driver adds.
+
+    Each file comes with whether its run went to the end; of one that did not, a beginning is enough.
+    """
+    place = 0
+    for commands, whole in files:
+        done = 0
+        while done < len(commands) and place < len(executed):
+            if executed[place] == commands[done]:
+                done += 1
+            elif not ADDED_COMMANDS.fullmatch(executed[place]):
+                break
+            place += 1
+        if whole and done < len(commands):
             return False
-    return following is None
+    return all(ADDED_COMMANDS.fullmatch(command) for command in executed[place:])

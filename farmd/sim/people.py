@@ -11,12 +11,14 @@ import math
 import random
 from dataclasses import dataclass, field
 
+from farmd.daemon.counting import Counted
 from farmd.daemon.service import Service
 from farmd.daemon.walk import Task, walk_list
 from farmd.driver import now, sleep, sleep_until
+from farmd.driver.clock import wait_until
 from farmd.model.errors import Refused
 from farmd.model.lifecycle import MachineState
-from farmd.model.work import Outcome
+from farmd.model.work import PRINT, Outcome
 from farmd.sim.scenario import Habits
 from farmd_drivers.simulated.driver import SimulatedDriver
 
@@ -93,11 +95,7 @@ class People:
         due = [at for task in self._tasks() if (at := max(task.from_at, task.at - EARLY_S)) > now()]
         until = min([ends, now() + 900.0, *due])
         self._news.clear()
-        try:
-            async with asyncio.timeout(max(until - now(), 0.001)):
-                await self._news.wait()
-        except TimeoutError:
-            return
+        await wait_until(self._news, max(until, now() + 1.0))
 
     def _tasks(self) -> list[Task]:
         service = self.service
@@ -125,9 +123,9 @@ class People:
         match task.kind:
             case "clear":
                 await sleep(shop.clear_s)
-                good, scrap = self._inspect(task)
+                by_job = self._inspect(task)
                 worked.clears += 1
-                await floor.clear(task.machine, "technician", good=good, scrap=scrap, reason="")
+                await floor.clear(task.machine, "technician", by_job=by_job)
             case "load":
                 machine = self.service.farm.machines[task.machine]
                 await sleep(self._changeover_s(machine.material, task.material))
@@ -145,17 +143,21 @@ class People:
                 await floor.resolve(str(task.run_id), self._look(task), "technician")
         worked.seconds += now() - began
 
-    def _inspect(self, task: Task) -> tuple[int | None, int | None]:
-        """Good parts and scrap of what lies there; None where the machine made nothing good."""
+    def _inspect(self, task: Task) -> dict[str, Counted]:
+        """Good parts and scrap of what lies there, by job; nothing where the machine made nothing good."""
         farm = self.service.farm
         run = farm.runs.get(task.run_id or "")
-        if run is None or run.outcome is not Outcome.OK:
-            return None, None
-        build = farm.builds[run.build_id]
+        build = farm.builds[run.build_id] if run is not None else None
+        if run is None or build is None or (run.outcome is not Outcome.OK and build.operation == PRINT):
+            return {}
         last = all(farm.jobs[item.job_id].route[-1] == build.operation for item in build.items)
-        share = self.habits.scrap_share if last else 0.0
-        scrap = sum(self.random.random() < share for _ in range(build.parts)) if share else 0
-        return build.parts - scrap, scrap
+        # A station that stopped has spoiled nothing.
+        share = self.habits.scrap_share if last and run.outcome is Outcome.OK else 0.0
+        found = {}
+        for item in build.items:
+            scrap = sum(self.random.random() < share for _ in range(item.parts)) if share else 0
+            found[item.job_id] = Counted(item.parts - scrap, scrap)
+        return found
 
     def _changeover_s(self, before: str | None, after: str | None) -> float:
         pairs = {(a, b): seconds for a, b, seconds in self.service.shop.changeovers}

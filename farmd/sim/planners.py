@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from farmd.daemon.planning import PlannerFailed
-from farmd.driver import offload
+from farmd.driver import offload, sleep
 from farmd.planner import Budget, Plan, Problem, plan
 from farmd.planner.fields import PlanningErrors
 
+LATENCY_S = 2.0
+"""How long a plan takes the shop, whatever it took to compute."""
+
 
 class CountedPlanner:
-    """A planner without a clock. All its effort goes into the first plan, since none of it takes time."""
+    """A planner without a clock. All its effort goes into the first plan."""
 
     def __init__(self, *, policy: str, effort: int, seed: int, stability_price_s: float) -> None:
         self._policy = policy
@@ -19,7 +22,7 @@ class CountedPlanner:
 
     async def quick(self, problem: Problem) -> Plan:
         try:
-            return await offload(
+            made = await offload(
                 lambda: plan(
                     problem,
                     budget=self._budget,
@@ -30,6 +33,8 @@ class CountedPlanner:
             )
         except PlanningErrors as error:
             raise PlannerFailed(str(error)) from error
+        await sleep(LATENCY_S)
+        return made
 
     async def better(self, problem: Problem, incumbent: Plan) -> Plan | None:
         return None

@@ -131,8 +131,13 @@ def _parse(url: str, data_dir: Path) -> URL:
 def _not_opened(error: Exception, where: str) -> ConfigError:
     # The sqlite3 module raises the bare DatabaseError for a file that is damaged or no database.
     code = DATABASE_DAMAGED if type(error) is DatabaseError else DATABASE_UNREACHABLE
+    return ConfigError(code, said(error), where=where)
+
+
+def said(error: Exception) -> str:
+    """What the database itself says is wrong, in one line, without the statement and its values."""
     lines = str(error.orig if isinstance(error, DBAPIError) else error).strip().splitlines()
-    return ConfigError(code, lines[0] if lines else type(error).__name__, where=where)
+    return lines[0] if lines else type(error).__name__
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Reading the store: events, jobs, builds, runs, lots, files, throughput. Nothing here writes.
+"""Reading the store: events, jobs, builds, runs, files, throughput. Nothing here writes.
 
 Every call is one short transaction on a connection that cannot write, so it may be made from any
 thread and sees one moment of the farm. Raises `StoreFailed` when the database does not answer.
@@ -21,7 +21,7 @@ from farmd.model.farm import Counter, Farm
 from farmd.model.lifecycle import JobState
 from farmd.model.machine import Machine
 from farmd.model.work import Build, FileRecord, Job, Lot, Run
-from farmd.store.database import Database
+from farmd.store.database import Database, said
 from farmd.store.errors import STORE_FAILED, StoreFailed
 from farmd.store.journal import GENESIS, check_link, read_body
 from farmd.store.rows import STATE, to_entity
@@ -82,7 +82,7 @@ class Reader:
             with self._database.readers.begin() as connection:
                 yield connection
         except SQLAlchemyError as error:
-            raise StoreFailed(STORE_FAILED, f"reading: {error}") from error
+            raise StoreFailed(STORE_FAILED, f"reading: {said(error)}") from error
 
     # --- the journal ------------------------------------------------------------------------
 
@@ -187,11 +187,6 @@ class Reader:
             query = query.join(_ITEM, _ITEM.c.build_id == run.c.build_id).where(_ITEM.c.job_id == job)
         query = query.order_by(*_newest(run, "intent_at")).limit(limit)
         return [to_entity(Run, row) for row in self._all(query)]
-
-    def lots(self) -> list[Lot]:
-        """All material lots, by id."""
-        with self.reading() as connection:
-            return sorted(_entities(connection, Lot), key=lambda lot: lot.id)
 
     def throughput(
         self, since: float, until: float, by: By = "machine", *, zone: tzinfo = UTC

@@ -22,7 +22,7 @@ from farmd.model.facts import Fact
 from farmd.model.farm import Entity, Gone
 from farmd.model.machine import Machine
 from farmd.model.work import Build
-from farmd.store.database import Database, open_database
+from farmd.store.database import Database, open_database, said
 from farmd.store.errors import STORE_FAILED, StoreFailed
 from farmd.store.journal import Subjects, body_of, chain, require_storable
 from farmd.store.reader import Answer, Loaded, Reader
@@ -115,7 +115,7 @@ class Store(Reader):
             with self._database.writer.begin():
                 work(self._database.writer)
         except (SQLAlchemyError, OSError) as error:
-            self._failed = StoreFailed(STORE_FAILED, f"writing: {error}")
+            self._failed = StoreFailed(STORE_FAILED, f"writing: {said(error)}")
             raise self._failed from error
 
 

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
+import sqlite3
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from farmd.gcode import read_sliced
 
 DATA = Path(__file__).parents[1] / "data"
 BOX = (DATA / "box20.gcode").read_bytes()
@@ -91,8 +97,11 @@ async def test_hold_release_cancel(shop: Any) -> None:
     assert (again.status_code, again.json()["error"]["code"]) == (409, "illegal-transition")
     assert (await shop.post("/jobs/J-1/release")).json()["state"] == "open"
     assert (await shop.post("/jobs/J-1/cancel")).json()["state"] == "cancelled"
-    gone = await shop.post("/jobs/J-1/cancel")
-    assert (gone.status_code, gone.json()["error"]["code"]) == (404, "unknown-job")
+    for act in ("cancel", "hold", "release"):
+        gone = await shop.post(f"/jobs/J-1/{act}")
+        assert (gone.status_code, gone.json()["error"]["code"]) == (409, "job-closed"), act
+        unknown = await shop.post(f"/jobs/J-7/{act}")
+        assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "unknown-job"), act
     kinds = [event["kind"] for event in (await shop.get("/events?job=J-1"))["events"]]
     assert kinds == ["JobSubmitted", "JobHeld", "JobReleased", "JobCancelled"]
 
@@ -103,6 +112,69 @@ async def test_why_names_what_would_free_it(shop: Any) -> None:
     by_machine = {row["machine"]: row for row in answer["machines"]}
     assert "`farmctl clear mk4-01`" in by_machine["mk4-01"]["remedy"]
     assert (await shop.client.get("/api/v1/jobs/J-9/why")).status_code == 404
+
+
+async def test_a_done_job_is_closed_for_good_when_its_parts_are_off(shop: Any) -> None:
+    await shop.submit()
+    await shop.post("/machines/mk4-01/clear")
+    await shop.made()
+    await shop.post("/machines/mk4-01/clear")
+    more = await shop.client.patch("/api/v1/jobs/J-1", json={"quantity": 7})
+    error = more.json()["error"]
+    assert (more.status_code, error["code"], error["where"]) == (409, "job-closed", "J-1")
+    assert (error["what"], error["remedy"]) == ("the job is done", "submit a new one")
+    unknown = await shop.client.patch("/api/v1/jobs/J-7", json={"quantity": 7})
+    assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "unknown-job")
+
+
+async def test_a_file_that_another_version_has_read_keeps_nobody_from_working(open_shop: Any) -> None:
+    async with open_shop() as shop:
+        await shop.submit()
+        database = sqlite3.connect(shop.data_dir / "farmd.sqlite")
+    (text,) = database.execute("SELECT summary FROM file").fetchone()
+    summary = {key: value for key, value in json.loads(text).items() if key != "kind"} | {"mood": "good"}
+    database.execute("UPDATE file SET summary = ?", (json.dumps(summary),))
+    database.commit()
+    database.close()
+    async with open_shop() as shop:
+        await shop.post("/machines/mk4-01/clear")
+
+        async def planned() -> bool:
+            return "J-1" in (await shop.get("/plan"))["left_out"]
+
+        await shop.until(planned)
+        rows = (await shop.get("/jobs/J-1/why"))["machines"]
+        assert {row["rule"] for row in rows} == {"file-unread"}
+        assert all("submit the file again" in row["remedy"] for row in rows)
+        assert (await shop.submit())["id"] == "J-2"
+        assert {row["rule"] for row in (await shop.get("/jobs/J-1/why"))["machines"]} & {
+            "file-unread"
+        } == set()
+        await shop.made()
+
+
+async def test_files_are_read_two_at_a_time_by_threads_of_their_own(shop: Any, monkeypatch: Any) -> None:
+    threads: list[str] = []
+    reading: list[int] = []
+    lock = threading.Lock()
+    count = 0
+
+    def slow(path: Path, name: str) -> Any:
+        nonlocal count
+        with lock:
+            count += 1
+            threads.append(threading.current_thread().name)
+            reading.append(count)
+        time.sleep(0.05)
+        with lock:
+            count -= 1
+        return read_sliced(path, name=name)
+
+    monkeypatch.setattr("farmd.daemon.desk.read_sliced", slow)
+    answers = await asyncio.gather(*(shop.post_file(BOX, "box20.gcode", {}) for _ in range(6)))
+    assert [answer.status_code for answer in answers] == [201] * 6
+    assert {name.rpartition("_")[0] for name in threads} == {"reader"}
+    assert max(reading) == 2
 
 
 async def test_editing(shop: Any) -> None:

@@ -46,6 +46,24 @@ async def test_clearing_counts_what_came_off(shop: Any) -> None:
     assert (row["key"], row["good"], row["scrap"], row["runs_ok"]) == ("mk4-01", 1, 1, 1)
 
 
+async def test_counting_by_job(shop: Any) -> None:
+    await shop.submit(quantity=4, parts_per_plate=2)
+    await shop.post("/machines/mk4-01/clear")
+    await shop.made()
+    for bad, code in (
+        ({"counts": {"J-9": {"good": 1}}}, "bad-count"),
+        ({"counts": {"J-1": {"good": 2}}, "good": 2}, "bad-count"),
+        ({"counts": {"J-1": {"good": -1}}}, "bad-request"),
+        ({"counts": {"J-1": {"bad": 1}}}, "bad-request"),
+        ({"counts": {"J-1": 2}}, "bad-request"),
+        ({"counts": [["J-1", 2]]}, "bad-request"),
+    ):
+        refused = await shop.post("/machines/mk4-01/clear", bad)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (422, code), bad
+    cleared = await shop.post("/machines/mk4-01/clear", {"counts": {"J-1": {"scrap": 1}}})
+    assert (cleared.json()["good"], cleared.json()["scrap"]) == (1, 1)
+
+
 async def test_pause_resume_stop(shop: Any) -> None:
     printing_time = b"; estimated printing time (normal mode) = "
     long = re.sub(printing_time + rb".*", printing_time + b"5d 0h 0m 0s", BOX)
@@ -89,6 +107,8 @@ async def test_loading_a_lot(shop: Any) -> None:
     assert (await shop.get("/lots"))["lots"] == [
         {"id": "L-7", "material": "PLA red", "grams_left": 750.0, "grams_used": 0.0}
     ]
+    other = await shop.post("/machines/mk4-01/load", {"material": "PETG", "lot": "L-7"})
+    assert (other.status_code, other.json()["error"]["code"]) == (422, "bad-load")
     for bad in ({}, {"material": "P\u0000LA"}, {"material": "PLA", "grams": -1}, {"material": 7}):
         refused = await shop.post("/machines/mk4-01/load", bad)
         assert (refused.status_code, refused.json()["error"]["code"]) == (422, "bad-request"), bad

@@ -44,6 +44,13 @@ COMMANDS: list[tuple[str, str, str, Any, list[str]]] = [
         {"good": 3, "scrap": 1, "reason": "warped"},
         ["counted 3 good, 1 scrap"],
     ),
+    (
+        "clear mk4-14 --scrap J-2=1 --scrap J-5=3 --good J-5=0",
+        "POST /machines/mk4-14/clear",
+        "",
+        {"counts": {"J-5": {"good": 0, "scrap": 3}, "J-2": {"scrap": 1}}, "reason": ""},
+        ["counted"],
+    ),
     ("load mk4-14 PETG", "POST /machines/mk4-14/load", "", {"material": "PETG"}, ["loaded PLA red, 0.4 mm, L-3"]),
     (
         "load mk4-14 L-7 --grams 750 --nozzle 0.6 --lot L-8",

@@ -84,6 +84,21 @@ def test_every_fault_of_a_file_is_a_line_and_exit_2(
     assert any(line.startswith(f"error planning-unknown-field: {edited}: colour: ") for line in lines)
 
 
+@pytest.mark.parametrize("args", [(), ("--check",)])
+def test_a_billion_runs_are_a_line_and_exit_2(
+    args: tuple[str, ...], problem: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    builds = json.loads(problem.read_text())["builds"]
+    edited = _edited(problem, builds=[{**builds[0], "count": 1_000_000_000}])
+    assert _plan(*args, edited, *[edited for _ in args]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err == (
+        f"error planning-too-large: {edited}: builds: more than 200000 runs; "
+        "plan less at once: leave out what is due last, or split the shop\n"
+    )
+
+
 @pytest.mark.parametrize("text", ["{", "", "\xff\xfe", "[" * 100_000])
 def test_what_is_no_json_is_exit_2(text: str, problem: Path, capsys: pytest.CaptureFixture[str]) -> None:
     problem.write_bytes(text.encode("latin-1"))

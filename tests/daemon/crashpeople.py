@@ -8,13 +8,14 @@ import random
 from collections.abc import Awaitable
 from pathlib import Path
 
+from farmd.daemon.counting import Counted
 from farmd.daemon.desk import Order, Upload
 from farmd.daemon.service import Service
 from farmd.daemon.walk import Task, walk_list
 from farmd.driver import now, sleep
 from farmd.model.errors import FarmdError
 from farmd.model.lifecycle import JobState, RunState
-from farmd.model.work import Outcome
+from farmd.model.work import PRINT, Outcome
 from farmd.sim.demand import file_name, file_of, upload
 from farmd.sim.scenario import Product
 from farmd_drivers.simulated.driver import SimulatedDriver
@@ -117,9 +118,9 @@ class Shopkeeper:
         floor = self.service.floor
         match task.kind:
             case "clear":
-                good, scrap = self._inspect(task)
+                by_job = self._inspect(task)
                 await sleep(self.chance.uniform(1.0, 120.0))
-                counted = await floor.clear(task.machine, "hands", good=good, scrap=scrap)
+                counted = await floor.clear(task.machine, "hands", by_job=by_job)
                 if task.run_id is not None:
                     self.acked.note("clear", task.machine, task.run_id, counted["good"], counted["scrap"])
             case "load" if task.material is not None:
@@ -129,14 +130,18 @@ class Shopkeeper:
             case "resolve":
                 await floor.resolve(str(task.run_id), self._look(task), "hands")
 
-    def _inspect(self, task: Task) -> tuple[int | None, int | None]:
+    def _inspect(self, task: Task) -> dict[str, Counted]:
         farm = self.service.farm
         run = farm.runs.get(task.run_id or "")
-        if run is None or run.outcome is not Outcome.OK or self.chance.random() < 0.7:
-            return None, None
-        parts = farm.builds[run.build_id].parts
-        scrap = self.chance.randint(0, parts)
-        return parts - scrap, scrap
+        if run is None:
+            return {}
+        build, ok = farm.builds[run.build_id], run.outcome is Outcome.OK
+        if (build.operation == PRINT and not ok) or (ok and self.chance.random() < 0.7):
+            return {}
+        scrap = {item.job_id: self.chance.randint(0, item.parts) for item in build.items}
+        return {
+            item.job_id: Counted(item.parts - scrap[item.job_id], scrap[item.job_id]) for item in build.items
+        }
 
     def _look(self, task: Task) -> str:
         unit = self._unit(task.machine)

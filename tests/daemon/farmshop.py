@@ -107,9 +107,10 @@ def permit(name: str = "m1") -> Permit:
 
 
 def machine(name: str = "m1", **changes: Any) -> Machine:
-    """Ready to be started, unless changed."""
+    """Ready to be started, unless changed; the chambers, `sls…`, with their own powder."""
+    material = "PA12" if name.startswith("sls") else "PLA black"
     base = Machine(
-        name, MachineState.IDLE, since=T0 - 600.0, permit=permit(name), material="PLA black", nozzle_mm=0.4
+        name, MachineState.IDLE, since=T0 - 600.0, permit=permit(name), material=material, nozzle_mm=0.4
     )
     return replace(base, **changes)
 
@@ -330,7 +331,7 @@ async def bench(
     the_shop = shop(*(specs or (spec(),)), capabilities=capabilities, **of_shop)
     store, ids = MemoryStore(), IdSource(1)
     driver_type = type("Driver", (ScriptedDriver,), {"capabilities": capabilities})
-    with ThreadPoolExecutor(1) as writer:
+    with ThreadPoolExecutor(1) as writer, ThreadPoolExecutor(2) as reader:
         ledger = Ledger(store, farm, writer)
         attendants = {
             each.name: Attendant(
@@ -344,8 +345,9 @@ async def bench(
             for each in the_shop.specs.values()
         }
         stopped: list[str] = []
-        desk = Desk(ledger, the_shop, ids, lambda run: stopped.append(run.id))
-        pieces = Bench(ledger, store, the_shop, attendants, desk, Floor(ledger, attendants, ids), stopped)
+        desk = Desk(ledger, the_shop, ids, lambda run: stopped.append(run.id), reader)
+        floor = Floor(ledger, the_shop, attendants, ids)
+        pieces = Bench(ledger, store, the_shop, attendants, desk, floor, stopped)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(ledger.run())]
             tasks += [group.create_task(each.serve()) for each in attendants.values()]

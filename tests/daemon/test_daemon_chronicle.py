@@ -8,6 +8,7 @@ from farmshop import bench, farm_of, job, machine, new_build, permit, warped
 from structlog.testing import capture_logs
 
 from farmd.daemon.chronicle import chronicle
+from farmd.daemon.counting import Counted
 from farmd.driver import MACHINE_NOT_READY, Ended, Started
 from farmd.model.errors import Refused
 from farmd.model.lifecycle import MachineState
@@ -34,13 +35,14 @@ async def test_run_and_counts_are_told_once_each() -> None:
             b.driver().report(Started(run_id, "shown"))
             await b.settle(100.0)
             b.driver().report(Ended(run_id, Outcome.OK))
-            await b.floor.clear("m1", "anna", good=3, scrap=1)
+            await b.floor.clear("m1", "anna", by_job={"J-2": Counted(scrap=1)})
         (finished,) = told(logs, "run finished")
         assert finished["busy_s"] == 100.0
         assert {**finished, "busy_s": 0} == {
             "machine": "m1",
             "run": run_id,
             "build": "B-10",
+            "jobs": ["J-1", "J-2"],
             "outcome": "ok",
             "busy_s": 0,
             "parts": 4,

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 from farmshop import bench, build, farm_of, job, machine, powder, run, spec, station, warped
 
-from farmd.daemon.desk import Order, Upload
+from farmd.daemon.desk import Order, Upload, design_of
+from farmd.daemon.rules import demand_of, fitness
 from farmd.daemon.shop import MaterialSpec
 from farmd.model.errors import Refused
 from farmd.model.farm import Farm
 from farmd.model.lifecycle import BuildState, JobState, MachineState, RunState
-from farmd.model.work import Job
+from farmd.model.work import FileRecord, Job
 from farmd.sim.demand import file_name, file_of
 from farmd.sim.scenario import Product
 
@@ -55,6 +56,36 @@ async def test_sliced_file_becomes_a_job_with_what_the_file_tells(tmp_path: Path
         assert b.farm.files[upload.sha256].kind == "gcode"
         again = await b.desk.submit(upload, Order(1), "anna")
         assert again.id == "J-11"
+        assert b.kinds().count("FileStored") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "design"),
+    [
+        ("ok.gcode.3mf", "ok"),
+        ("Ok v1.2.GCODE", "Ok v1.2"),
+        ("ok.gco", "ok"),
+        ("ok.3mf.gcode", "ok.3mf"),
+        (".gcode", ".gcode"),
+    ],
+)
+def test_design_is_the_files_name_without_what_says_its_kind(name: str, design: str) -> None:
+    assert design_of(name) == design
+
+
+@warped
+async def test_file_that_is_read_otherwise_now_is_recorded_anew_and_judged_by_that(tmp_path: Path) -> None:
+    upload = uploaded(tmp_path, PLATE)
+    old = FileRecord(upload.sha256, upload.name, upload.size_bytes, "gcode", {"mood": "good"})
+    waiting = job("J-9", file_sha256=upload.sha256)
+    async with bench(farm_of(machine(state=MachineState.OFFLINE), old, waiting)) as b:
+        before = fitness(demand_of(b.farm, waiting), spec(), b.shop)
+        assert before is not None
+        assert before.rule == "file-unread"
+        await b.desk.submit(upload, Order(1), "anna")
+        assert b.farm.files[upload.sha256].summary["print_time_s"] == 2700.0
+        assert fitness(demand_of(b.farm, waiting), spec(), b.shop) is None
+        await b.desk.submit(upload, Order(1), "anna")
         assert b.kinds().count("FileStored") == 1
 
 

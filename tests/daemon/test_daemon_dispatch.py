@@ -142,15 +142,17 @@ def test_batch_is_made_up_of_what_is_still_missing_and_takes_as_long_as_that() -
     assert (found.mass_g, found.material, found.file_sha256) == (2 * 20.0 + 2 * 7.0, "PA12", None)
     held = farm_of(machine("sls"), powder_job(state=JobState.HELD), powder_job("J-2"))
     assert started(held, schedule(batch()), shop(powder()))["sls"].items == (("J-2", 2),)
+    wrong = farm_of(machine("sls", material="PA11"), powder_job(material=None))
+    assert not started(wrong, schedule(batch()), shop(powder())), "another powder is loaded"
     none = farm_of(machine("sls"), powder_job(in_work=4), powder_job("J-2", state=JobState.HELD))
     assert not started(none, schedule(batch()), shop(powder()))
 
 
 def test_two_chambers_do_not_make_the_same_parts() -> None:
-    farm = farm_of(machine("a"), machine("b"), powder_job(quantity=4))
-    plan = schedule(*(step(name, None, items=(("J-1", 3),)) for name in ("a", "b")))
-    found = started(farm, plan, shop(powder("a"), powder("b")))
-    assert [found["a"].items, found["b"].items] == [(("J-1", 3),), (("J-1", 1),)]
+    farm = farm_of(machine("sls1"), machine("sls2"), powder_job(quantity=4))
+    plan = schedule(*(step(name, None, items=(("J-1", 3),)) for name in ("sls1", "sls2")))
+    found = started(farm, plan, shop(powder("sls1"), powder("sls2")))
+    assert [found["sls1"].items, found["sls2"].items] == [(("J-1", 3),), (("J-1", 1),)]
 
 
 # --- queued builds ----------------------------------------------------------------------------

@@ -11,12 +11,14 @@ from farmshop import (
     farm_of,
     job,
     machine,
+    powder,
     run,
     running_farm,
     spec,
     warped,
 )
 
+from farmd.daemon.counting import Counted
 from farmd.driver import MACHINE_NOT_READY, Activity, Faulted, Observed, Started
 from farmd.model import facts as f
 from farmd.model.errors import FarmdError, MachineFault, Refused
@@ -133,19 +135,112 @@ async def test_of_a_failed_print_some_parts_may_be_good(
             )
 
 
+OK, FAILED = Outcome.OK, Outcome.FAILED
+
+
+@pytest.mark.parametrize(
+    ("outcome", "total", "by_job", "expected"),
+    [
+        (OK, {}, {}, [(2, 0), (3, 0)]),
+        (OK, {"good": 5}, {}, [(2, 0), (3, 0)]),
+        (OK, {"good": 0}, {}, [(0, 2), (0, 3)]),
+        (OK, {"scrap": 5}, {}, [(0, 2), (0, 3)]),
+        (OK, {}, {"J-2": Counted(scrap=1)}, [(2, 0), (2, 1)]),
+        (OK, {}, {"J-1": Counted(good=0), "J-2": Counted(2, 1)}, [(0, 2), (2, 1)]),
+        (FAILED, {}, {}, [(0, 0), (0, 0)]),
+        (FAILED, {"scrap": 5}, {}, [(0, 2), (0, 3)]),
+        (FAILED, {}, {"J-2": Counted(good=1)}, [(0, 0), (1, 0)]),
+    ],
+)
 @warped
-async def test_parts_of_several_jobs_are_shared_out_in_order() -> None:
-    async with bench(ended(Outcome.OK, ("J-1", 2), ("J-2", 3))) as b:
-        await b.floor.clear("m1", "anna", good=3, scrap=2)
+async def test_parts_of_several_jobs_are_counted_by_job(
+    outcome: Outcome, total: dict, by_job: dict, expected: list[tuple[int, int]]
+) -> None:
+    async with bench(ended(outcome, ("J-1", 2), ("J-2", 3))) as b:
+        counted = await b.floor.clear("m1", "anna", by_job=by_job, **total)
         (fact,) = [r.fact for r in b.ledger.recent if isinstance(r.fact, f.MachineCleared)]
-        assert fact.counts == (f.ItemCount("J-1", 2, 0), f.ItemCount("J-2", 1, 2))
+        assert [(count.job_id, count.good, count.scrap) for count in fact.counts] == [
+            ("J-1", *expected[0]),
+            ("J-2", *expected[1]),
+        ]
+        assert counted == {"good": sum(g for g, _ in expected), "scrap": sum(s for _, s in expected)}
+
+
+@pytest.mark.parametrize(
+    ("outcome", "total", "by_job", "what"),
+    [
+        (
+            OK,
+            {"good": 3, "scrap": 2},
+            {},
+            "the 5 parts are of J-1, J-2: whose are the 3 good and the 2 scrap?",
+        ),
+        (OK, {"scrap": 1}, {}, "the 5 parts are of J-1, J-2: whose are the 4 good and the 1 scrap?"),
+        (FAILED, {"good": 2}, {}, "the 5 parts are of J-1, J-2: whose are the 2 good and the 0 scrap?"),
+        (
+            OK,
+            {"good": 5},
+            {"J-1": Counted(2, 0)},
+            "give numbers for the whole build or for its jobs, not both",
+        ),
+        (OK, {}, {"J-9": Counted(1, 0)}, "J-9 has no parts in B-1, which is of J-1, J-2"),
+        (OK, {}, {"J-1": Counted(1, 0)}, "1 good and 0 scrap do not add up to 2 parts of J-1"),
+        (FAILED, {}, {"J-1": Counted(3, 0)}, "3 good and 0 scrap do not add up to 2 parts of J-1"),
+    ],
+)
+@warped
+async def test_numbers_that_do_not_say_whose_the_parts_are_are_refused(
+    outcome: Outcome, total: dict, by_job: dict, what: str
+) -> None:
+    async with bench(ended(outcome, ("J-1", 2), ("J-2", 3))) as b:
+        with pytest.raises(Refused) as refused:
+            await b.floor.clear("m1", "anna", by_job=by_job, **total)
+        assert (refused.value.code.name, refused.value.what) == ("bad-count", what)
+        if "whose" in what:
+            assert "`farmctl clear m1 --scrap J-2=1`" in refused.value.remedy
+        assert b.machine().permit is None
+
+
+@pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.CANCELLED])
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [({"good": 4}, (4, 0)), ({"good": 0}, (0, 4)), ({"scrap": 1}, (3, 1)), ({"good": 1, "scrap": 1}, None)],
+)
+@warped
+async def test_parts_of_a_run_that_failed_at_a_station_are_for_a_person_to_count(
+    outcome: Outcome, said: dict, expected: tuple[int, int] | None
+) -> None:
+    async with bench(ended(outcome, operation="wash", route=("print", "wash"))) as b:
+        with pytest.raises(Refused) as refused:
+            await b.floor.clear("m1", "anna")
+        assert refused.value.code.name == "bad-count"
+        assert "`farmctl clear m1 --good N`" in refused.value.remedy
+        assert b.machine().permit is None
+        if expected is None:
+            with pytest.raises(Refused):
+                await b.floor.clear("m1", "anna", **said)
+            return
+        counted = await b.floor.clear("m1", "anna", **said)
+        assert (counted["good"], counted["scrap"]) == expected
+
+
+@warped
+async def test_each_job_of_a_run_that_failed_at_a_station_is_counted() -> None:
+    farm = ended(Outcome.FAILED, ("J-1", 2), ("J-2", 3), operation="wash", route=("print", "wash"))
+    async with bench(farm) as b:
+        with pytest.raises(Refused) as refused:
+            await b.floor.clear("m1", "anna", by_job={"J-1": Counted(good=2)})
+        assert "3 parts of J-2" in refused.value.what
+        assert "`farmctl clear m1 --good J-1=N --good J-2=N`" in refused.value.remedy
+        counted = await b.floor.clear("m1", "anna", by_job={"J-1": Counted(2), "J-2": Counted(scrap=1)})
+        assert counted == {"good": 4, "scrap": 1}
 
 
 @warped
 async def test_good_parts_go_on_in_their_routes() -> None:
     farm = ended(Outcome.OK, ("J-1", 2), ("J-2", 3), route=("print", "wash", "pack"))
     async with bench(farm) as b:
-        await b.floor.clear("m1", "anna", good=4, scrap=1)
+        await b.floor.clear("m1", "anna", by_job={"J-2": Counted(2, 1)})
         (onward,) = b.farm.builds.values()
         assert (onward.operation, onward.follows, onward.state) == ("wash", "B-1", BuildState.QUEUED)
         assert [(item.job_id, item.parts) for item in onward.items] == [("J-1", 2), ("J-2", 2)]
@@ -175,6 +270,18 @@ async def test_machine_with_an_open_run_cannot_be_cleared(state: RunState) -> No
 
 
 @warped
+async def test_machine_without_a_link_cannot_be_made_ready() -> None:
+    """Nobody stands by when its link comes back, so nothing may start by itself then."""
+    async with bench(farm_of(machine(**OFFLINE, permit=None), job())) as b:
+        b.attendants["m1"].look_again()
+        b.farm.machines["m1"] = machine(**OFFLINE, permit=None)
+        with pytest.raises(Refused) as refused:
+            await b.floor.clear("m1", "anna")
+        assert refused.value.code.name == "not-clearable"
+        assert b.farm.machines["m1"].permit is None
+
+
+@warped
 async def test_foreign_run_must_end_before_clearing_and_is_not_counted() -> None:
     async with bench(farm_of(machine(**OFFLINE, permit=None), job())) as b:
         b.driver().seen = Observed(Activity.RUNNING, "benchy")
@@ -184,7 +291,8 @@ async def test_foreign_run_must_end_before_clearing_and_is_not_counted() -> None
             await b.floor.clear("m1", "anna")
         b.driver().seen = Observed(Activity.IDLE)
         b.attendants["m1"].look_again()
-        await b.settle(2.0)
+        # A link that was up only shortly is opened again after a pause.
+        await b.settle(10.0)
         with pytest.raises(Refused) as refused:
             await b.floor.clear("m1", "anna", good=1)
         assert refused.value.code.name == "bad-count"
@@ -258,6 +366,73 @@ async def test_impossible_load_is_refused(wrong: dict) -> None:
             await b.floor.load("m1", "anna", **{"material": "PLA", **wrong})
         assert refused.value.code.name == "bad-load"
         assert "MaterialLoaded" not in b.kinds()
+
+
+@pytest.mark.parametrize(
+    ("material", "lot_id", "loaded"),
+    [
+        ("PETG", "L-7", ("PETG clear", "L-7")),
+        ("L-7", "L-7", ("PETG clear", "L-7")),
+        ("L-7", None, ("PETG clear", "L-7")),
+        ("PLA", "L-9", ("PLA", "L-9")),
+        ("PLA", "L-7", None),
+        ("PETG red", "L-7", None),
+        ("L-7", "L-8", None),
+        ("L-7", "L-9", None),
+    ],
+)
+@warped
+async def test_lot_is_of_its_own_material(
+    material: str, lot_id: str | None, loaded: tuple[str, str] | None
+) -> None:
+    lots = (Lot("L-7", "PETG clear", 300.0), Lot("L-8", "PLA", 300.0))
+    async with bench(farm_of(machine(**OFFLINE), *lots)) as b:
+        if loaded is None:
+            with pytest.raises(Refused) as refused:
+                await b.floor.load("m1", "anna", material, lot_id=lot_id)
+            assert (refused.value.code.name, refused.value.where) == ("bad-load", "lot")
+            assert "MaterialLoaded" not in b.kinds()
+            return
+        found = await b.floor.load("m1", "anna", material, lot_id=lot_id)
+        assert (found.material, found.lot_id) == loaded
+
+
+@warped
+async def test_lot_that_is_loaded_elsewhere_is_not_there_any_more() -> None:
+    there = machine("m2", **OFFLINE, lot_id="L-7")
+    async with bench(
+        farm_of(machine(**OFFLINE), there, Lot("L-7", "PLA black", 300.0)), spec(), spec("m2")
+    ) as b:
+        await b.floor.load("m1", "anna", "L-7")
+        assert (b.machine().lot_id, b.machine("m2").lot_id, b.machine("m2").material) == ("L-7", None, None)
+        await b.floor.load("m1", "anna", "L-7", grams=200.0)
+        assert (b.machine().lot_id, b.farm.lots["L-7"].grams_left) == ("L-7", 200.0)
+
+
+@warped
+async def test_lot_under_an_open_run_is_not_loaded_elsewhere() -> None:
+    farm = running_farm(**OFFLINE, lot_id="L-7")
+    farm.merge([machine("m2", **OFFLINE), Lot("L-7", "PLA black", 300.0)])
+    async with bench(farm, spec(), spec("m2")) as b:
+        with pytest.raises(Refused) as refused:
+            await b.floor.load("m2", "anna", "L-7")
+        assert (refused.value.code.name, refused.value.where) == ("run-open", "m1")
+        assert (b.machine().lot_id, b.machine("m2").lot_id) == ("L-7", None)
+
+
+@pytest.mark.parametrize(
+    ("material", "taken"), [("PA12", True), ("PA12 used", True), ("L-7", False), ("PA11", False)]
+)
+@warped
+async def test_chamber_takes_its_own_powder_only(material: str, taken: bool) -> None:
+    async with bench(farm_of(machine("sls", **OFFLINE), Lot("L-7", "PA11", 9000.0)), powder()) as b:
+        if taken:
+            assert (await b.floor.load("sls", "anna", material)).material == material
+            return
+        with pytest.raises(Refused) as refused:
+            await b.floor.load("sls", "anna", material)
+        assert (refused.value.code.name, refused.value.where) == ("bad-load", "material")
+        assert b.machine("sls").material == "PA12"
 
 
 @warped

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -122,11 +123,50 @@ async def test_store_that_fails_ends_the_ledger_and_nobody_is_told_it_is_durable
     with ThreadPoolExecutor(1) as writer:
         ledger = Ledger(store, farm_of(job()), writer)
         running = asyncio.create_task(ledger.run())
-        durable = ledger.record(hold())
-        with pytest.raises(asyncio.CancelledError):
-            await durable
+        waiting = [ledger.record(hold()), ledger.record(f.JobReleased(**WHO, job_id="J-1"))]
         with pytest.raises(StoreFailed):
             await running
+        waiting.append(ledger.record(hold()))
+        for durable in waiting:
+            with pytest.raises(StoreFailed, match="the disk is gone"):
+                await durable
+        with pytest.raises(StoreFailed):
+            await ledger.flush()
+        assert store.commits == [], "after a failure nothing is tried again"
+
+
+@warped
+async def test_nobody_has_to_look_at_a_failed_record() -> None:
+    store = MemoryStore()
+    store.fails = StoreFailed(STORE_FAILED, "the disk is gone")
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    with ThreadPoolExecutor(1) as writer:
+        ledger = Ledger(store, farm_of(job()), writer)
+        ledger.record(hold())
+        with pytest.raises(StoreFailed):
+            await ledger.flush()
+        await asyncio.sleep(1.0)
+        ledger.record(f.JobReleased(**WHO, job_id="J-1"))
+        await asyncio.sleep(1.0)
+        gc.collect()
+    assert complaints == []
+
+
+async def test_flush_that_is_cancelled_leaves_nobody_waiting() -> None:
+    store = GatedStore()
+    with ThreadPoolExecutor(1) as writer:
+        ledger = Ledger(store, farm_of(job()), writer)
+        flushing = asyncio.create_task(ledger.flush())
+        durable = ledger.record(hold())
+        await asyncio.to_thread(store.arrived.wait, 5.0)
+        flushing.cancel()
+        store.gate.set()
+        for waited in (flushing, durable):
+            with pytest.raises(asyncio.CancelledError):
+                await waited
+        await ledger.flush()
+    assert store.facts == [hold()], "what the writer had in hand is not written twice"
 
 
 @warped
@@ -139,11 +179,28 @@ async def test_task_group_of_a_daemon_ends_by_the_store_not_by_a_cancelled_waite
         async def daemon() -> None:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(ledger.run())
-                await ledger.record(hold())
+                tasks.create_task(wait(ledger.record(hold())))
+                tasks.create_task(keep())
+                await ledger.record(f.JobReleased(**WHO, job_id="J-1"))
 
+        async def wait(durable: Awaitable[object]) -> None:
+            await durable
+
+        async def keep() -> None:
+            """As an attendant keeps its driver's task: nobody's fault is the machine's."""
+            driver = asyncio.create_task(wait(ledger.record(hold())))
+            try:
+                await asyncio.wait({driver})
+            finally:
+                driver.cancel()
+                await asyncio.wait({driver})
+                ends.append("cancelled" if driver.cancelled() else repr(driver.exception()))
+
+        ends: list[str] = []
         with pytest.raises(ExceptionGroup) as group:
             await daemon()
         assert [type(error) for error in group.value.exceptions] == [StoreFailed]
+        assert ends == ["cancelled"]
 
 
 @warped

@@ -96,6 +96,28 @@ def test_machine_takes_the_kinds_of_files_that_its_driver_names(kinds: tuple[str
 
 
 @pytest.mark.parametrize(
+    ("extra", "lacks", "rule"),
+    [
+        ({"mood": "good"}, (), None),
+        ({"thumbnail": {"width": 1, "height": 1, "png_base64": "", "mood": "good"}}, (), None),
+        ({}, ("lines",), None),
+        ({"mood": "good"}, ("kind",), "file-unread"),
+        ({"max_nozzle_c": "hot"}, (), "file-unread"),
+        ({"denied": [{"line": 3}]}, (), "file-unread"),
+        ({"mood": "good", "max_nozzle_c": 500.0}, ("lines",), "nozzle-too-hot"),
+    ],
+)
+def test_summary_of_another_version_is_read_as_far_as_it_is_understood(
+    extra: dict, lacks: tuple[str, ...], rule: str | None
+) -> None:
+    summary = {k: v for k, v in encode(SlicedFile("gcode")).items() if k not in lacks} | extra
+    found = fitness(
+        asked(job(), file=FileRecord(SHA, "clip.gcode", 1, "gcode", summary)), spec(), shop(spec())
+    )
+    assert (found.rule if found else None) == rule
+
+
+@pytest.mark.parametrize(
     ("asks", "material", "rule"),
     [
         ({}, "PLA", None),
@@ -197,9 +219,27 @@ def test_nozzle(mounted: float | None, wanted: float | None, fits: bool) -> None
     )
 
 
-@pytest.mark.parametrize("fixed", [station(), powder()])
-def test_stations_and_chambers_are_not_set_up(fixed: Any) -> None:
-    assert wrong_setup(machine(material=None), fixed, job(material="PEEK", nozzle_mm=0.8)) is None
+def test_wrong_material_and_nozzle_are_told_in_one_command() -> None:
+    loaded = machine(material="PLA black", nozzle_mm=0.4)
+    obstacle = wrong_setup(loaded, spec(), job(material="PETG", nozzle_mm=0.6))
+    assert obstacle is not None
+    assert obstacle.remedy == "`farmctl load m1 'PETG' --nozzle 0.6`"
+
+
+def test_station_is_not_set_up() -> None:
+    assert wrong_setup(machine(material=None), station(), job(material="PEEK", nozzle_mm=0.8)) is None
+
+
+@pytest.mark.parametrize(
+    ("loaded", "fits"), [("PA12", True), ("PA12 used", True), ("PA11", False), (None, False)]
+)
+@pytest.mark.parametrize("wanted", ["PA12", None])
+def test_chamber_makes_nothing_with_another_powder_than_its_own(
+    loaded: str | None, fits: bool, wanted: str | None
+) -> None:
+    found = wrong_setup(machine("sls", material=loaded), powder(), job(material=wanted, nozzle_mm=0.8))
+    assert (found is None) is fits
+    assert found is None or (found.rule, found.remedy) == ("wrong-material", "`farmctl load sls 'PA12'`")
 
 
 def test_families_and_limits_of_materials() -> None:

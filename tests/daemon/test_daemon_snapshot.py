@@ -37,6 +37,26 @@ def machines_of(snapshot: Any, build_id: str) -> set[str]:
     return {each.name for each in snapshot.problem.machines if asked.runs_on(each)}
 
 
+def test_powder_job_for_some_of_its_chambers_is_planned_in_loads_for_these_alone() -> None:
+    """The planner knows chambers by their powder; what may not go into all of them must not be a part."""
+    asked = powder_job(quantity=30, group="sls1")
+    farm = farm_of(machine("sls1"), machine("sls2"), asked, powder_job("J-2", quantity=4))
+    problem = take_snapshot(farm, shop(powder("sls1"), powder("sls2")), T0).problem
+    assert {job_of_part(part.id) for part in problem.parts} == {"J-2"}
+    (load,) = problem.builds
+    assert load.id == "J-1"
+    assert {each.name for each in problem.machines if load.runs_on(each)} == {"sls1"}
+    chamber, shape = powder("sls1").chamber, asked.shape
+    assert chamber is not None
+    assert shape is not None
+    parts = min(30, int(chamber.area_mm2 / shape.area_mm2))
+    assert load.count == -(-30 // parts)
+    expected_s = (
+        chamber.setup_s + chamber.s_per_mm3 * shape.volume_mm3 * parts + chamber.s_per_mm * shape.height_mm
+    )
+    assert set(load.duration_s.values()) == {expected_s}
+
+
 # --- jobs -------------------------------------------------------------------------------------
 
 

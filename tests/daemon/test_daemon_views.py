@@ -78,7 +78,14 @@ def every_view() -> dict[str, Any]:
         f.JobSubmitted(at=T0, actor="anna", job=farm.jobs["J-2"]),
         f.MachineFaulted(at=T0, actor="machine:m2", machine="m2", fault=Fault("a", "b", "c")),
     ]
-    live = Live(fraction=0.25, layer=3, actual_c={"nozzle": 210.0}, attention={"dust": "x"}, firmware="1.2")
+    live = Live(
+        fraction=0.25,
+        layer=3,
+        remaining_s=90.0,
+        actual_c={"nozzle": 210.0},
+        attention={"dust": "x"},
+        firmware="1.2",
+    )
     return {
         **{name: views.job_view(each, farm, PLAN, T0) for name, each in farm.jobs.items()},
         **{name: views.machine_view(name, farm, SHOP, PLAN, live) for name in farm.machines},
@@ -150,6 +157,16 @@ def test_job_is_late_when_it_will_be_is_or_was(changes: dict, planned: bool, lat
     assert views.job_view(job(**changes), farm_of(machine()), plan, T0)["late"] is late
 
 
+@pytest.mark.parametrize("state", [JobState.DONE, JobState.CANCELLED])
+def test_job_that_is_over_does_not_end_by_an_older_plan(state: JobState) -> None:
+    over = job(state=state, due_at=T0, closed_at=T0 - HOUR, in_work=1, open_builds=1)
+    farm = farm_of(
+        machine(), over, build(state=BuildState.ASSIGNED), run(state=RunState.RUNNING, started_at=T0 - 600.0)
+    )
+    shown = views.job_view(over, farm, schedule(step(start_at=T0 + HOUR)), T0 + HOUR)
+    assert (shown["planned_end_at"], shown["late"], shown["running"]) == (None, False, 1)
+
+
 def test_run_under_way_ends_when_its_build_says_later_than_the_plan() -> None:
     farm = busy_farm()
     shown = views.job_view(farm.jobs["J-1"], farm, schedule(), T0)
@@ -161,10 +178,11 @@ def test_run_under_way_ends_when_its_build_says_later_than_the_plan() -> None:
 def test_machine_tells_what_it_does_and_waits_for() -> None:
     shown = every_view()
     assert shown["m1"]["run"]["id"] == "R-1"
-    assert (shown["m1"]["fraction"], shown["m1"]["layer"]) == (0.25, 3)
+    assert (shown["m1"]["fraction"], shown["m1"]["layer"], shown["m1"]["remaining_s"]) == (0.25, 3, 90.0)
     assert shown["m1"]["waits_for"]["rule"] == "busy"
     assert shown["m2"]["fault"] == {"code": "jam", "what": "jammed", "remedy": "mend it"}
     assert shown["m2"]["fraction"] is None, "telemetry of a run that is over"
+    assert shown["m2"]["remaining_s"] is None
     assert (shown["m3"]["foreign"], shown["m3"]["fault"]) == ("benchy", None)
     assert shown["sls"]["next"]["items"] == [["J-2", 3]]
     assert shown["sls"]["ready_at"] == views.iso(T0 + 60.0)

@@ -12,6 +12,7 @@ from farmshop import (
     job,
     machine,
     powder,
+    powder_job,
     run,
     schedule,
     shop,
@@ -87,6 +88,31 @@ def test_loading_is_asked_for_what_comes_next(on_machine: dict, wanted: dict, co
     assert found == ([("m1", "load", command)] if command else [])
 
 
+def test_chamber_with_another_powder_is_to_be_loaded_with_its_own() -> None:
+    farm = farm_of(machine("sls", material="PA11"), powder_job(material=None))
+    found = tasks(farm, step("sls", None, items=(("J-1", 2),)), specs=(powder(),))
+    assert found == [("sls", "load", "farmctl load sls 'PA12'")]
+
+
+@pytest.mark.parametrize(
+    ("items", "outcome", "command"),
+    [
+        ((("J-1", 4),), Outcome.OK, "farmctl clear wash"),
+        ((("J-1", 4),), Outcome.CANCELLED, "farmctl clear wash --good N"),
+        ((("J-1", 4), ("J-2", 1)), Outcome.FAILED, "farmctl clear wash --good J-1=N --good J-2=N"),
+    ],
+)
+def test_failed_run_at_a_station_is_cleared_with_numbers(
+    items: tuple, outcome: Outcome, command: str
+) -> None:
+    farm = farm_of(
+        machine("wash", permit=None, uncleared_run_id="R-1"),
+        build("B-1", *items, operation="wash", follows="B-0"),
+        run(state=RunState.ENDED, outcome=outcome, machine="wash"),
+    )
+    assert tasks(farm, specs=(station(),)) == [("wash", "clear", command)]
+
+
 def test_machine_to_be_loaded_and_cleared_is_told_both_with_their_times() -> None:
     farm = farm_of(machine(permit=None, ready_at=T0 + 50.0), job(material="PETG"))
     plan = schedule(step(start_at=T0 + 500.0, operator_at=T0 + 200.0))
@@ -136,6 +162,13 @@ def answer(farm: Any, *steps: Any, specs: Any = None, job_id: str = "J-1", **of_
 def test_job_tells_its_own_reason(changes: dict, what: str) -> None:
     found = answer(farm_of(machine(), job(**changes)))
     assert (found.what, found.start_at, found.machine) == (what, None, None)
+
+
+def test_job_that_is_over_is_not_in_an_older_plan() -> None:
+    for state in (JobState.DONE, JobState.CANCELLED):
+        farm = farm_of(machine(), job(state=state, open_builds=1))
+        found = answer(farm, step(), step("m2", None, items=(("J-1", 2),)))
+        assert (found.start_at, found.end_at) == (None, None)
 
 
 def test_job_in_the_plan_tells_where_and_when() -> None:

@@ -19,10 +19,10 @@ def test_the_demo_makes_everything_and_its_record_agrees() -> None:
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
     jobs, parts = summary["jobs"], summary["parts"]
-    assert jobs["done"] == jobs["submitted"] == 7
+    assert jobs["done"] == jobs["submitted"] == 8
     assert jobs["open"] == 0
     assert parts["made"] == parts["good"] + parts["scrap"] + parts["surplus"]
-    assert parts["good"] == 388
+    assert parts["good"] == 418
     assert summary["journal_agrees"] is True
     serial = summary["serial"]["serial-01"]
     assert serial["exact"] is True

@@ -1,7 +1,11 @@
+"""What the tests of files share; the packers of `bgpack.py` are made importable here."""
+
 from __future__ import annotations
 
 import base64
+import importlib.util
 import struct
+import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -10,6 +14,13 @@ from pathlib import Path
 import pytest
 
 DATA = Path(__file__).parents[1] / "data"
+
+if "bgpack" not in sys.modules:
+    _spec = importlib.util.spec_from_file_location("bgpack", Path(__file__).with_name("bgpack.py"))
+    assert _spec is not None
+    assert _spec.loader is not None
+    sys.modules["bgpack"] = importlib.util.module_from_spec(_spec)
+    _spec.loader.exec_module(sys.modules["bgpack"])
 
 
 @pytest.fixture

@@ -211,10 +211,10 @@ def test_an_endless_token(tmp_path: Path) -> None:
     assert refusal(path) == "archive-unsafe"
 
 
-def test_lines_of_binary_gcode_are_refused(write: Write) -> None:
-    with pytest.raises(Refused) as caught, open_gcode(write("a.bgcode", b"GCDE")):
+def test_a_mesh_has_no_commands(write: Write) -> None:
+    with pytest.raises(Refused) as caught, open_gcode(write("a.stl", b"solid x\n")):
         pass
-    assert caught.value.code.name == "gcode-binary-body"
+    assert caught.value.code.name == "file-unsupported"
 
 
 # --- anything at all ----------------------------------------------------------------------------

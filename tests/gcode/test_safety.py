@@ -233,10 +233,7 @@ def test_an_origin_in_the_middle(write: Write) -> None:
     assert codes(sliced, dataclasses.replace(delta, origin_mm=(0, 0, 0))) == ["outside-volume"]
 
 
-def test_a_body_that_nobody_read() -> None:
-    sliced = SlicedFile(kind="bgcode", body_read=False, height_mm=250.0, max_nozzle_c=215.0)
-    assert codes(sliced, MK4) == ["outside-volume", "body-unread"]
-    assert (
-        codes(dataclasses.replace(sliced, height_mm=50.0), dataclasses.replace(MK4, allow_unread_body=True))
-        == []
-    )
+def test_a_height_that_only_the_slicer_tells() -> None:
+    sliced = SlicedFile(kind="gcode", height_mm=250.0, max_nozzle_c=215.0)
+    assert codes(sliced, MK4) == ["outside-volume"]
+    assert codes(dataclasses.replace(sliced, height_mm=50.0), MK4) == []

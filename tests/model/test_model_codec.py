@@ -134,6 +134,17 @@ def test_a_bad_record_is_refused(cls: type, data: Any) -> None:
     assert caught.value.code is BAD_RECORD
 
 
+def test_lenient_decoding_leaves_out_what_it_does_not_know_at_any_depth() -> None:
+    body = _changed(colour="red", job=encode(_example()) | {"colour": "red"})
+    assert decode(JobSubmitted, body, lenient=True) == JobSubmitted(at=1.0, actor="ann", job=_example())
+    with pytest.raises(Refused):
+        decode(JobSubmitted, body)
+    for broken in ({}, body | {"at": "noon"}, body | {"job": {"id": "J-1"}}, None):
+        with pytest.raises(Refused) as caught:
+            decode(JobSubmitted, broken, lenient=True)
+        assert caught.value.code is BAD_RECORD
+
+
 def test_what_has_no_place_in_a_record() -> None:
     with pytest.raises(TypeError, match="set"):
         encode({1, 2})

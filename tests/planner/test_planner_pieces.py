@@ -57,6 +57,27 @@ def test_the_earliest_crew_with_a_free_person_works() -> None:
 @settings(max_examples=80, deadline=None)
 @given(
     heads=st.integers(1, 3),
+    asks=st.lists(
+        st.tuples(st.integers(0, 12), st.sampled_from((5, 9, 20)), st.booleans()), min_size=1, max_size=40
+    ),
+)
+def test_a_pass_over_the_clock_finds_what_a_search_finds(
+    heads: int, asks: list[tuple[int, int, bool]]
+) -> None:
+    windows = ((5, 40), (50, 90), (85, 120), (300, 900))
+    team = people(Crew("a", "w", heads), Crew("b", "v", 1), w=windows, v=((60, 400),))
+    at = 0.0
+    for step, work, takes in asks:
+        at += step
+        start, crew = team.soonest(at, work)
+        assert (start, crew) == team.earliest(at, work)
+        if takes and crew != NOBODY:
+            team.take(crew, start, work)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    heads=st.integers(1, 3),
     asks=st.lists(st.tuples(st.integers(0, 60), st.integers(1, 25)), min_size=1, max_size=25),
 )
 def test_never_more_at_work_than_there_are(heads: int, asks: list[tuple[int, int]]) -> None:

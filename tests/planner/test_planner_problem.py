@@ -188,6 +188,54 @@ def test_one_clear_refusal(change: Callable[[dict[str, Any]], object], code: str
     assert refusals(change) == [(code, where)]
 
 
+def copies(path: str, number: int) -> Callable[[dict[str, Any]], None]:
+    """`number` of the first thing in a list, each with a name of its own."""
+
+    def change(data: dict[str, Any]) -> None:
+        name = "id" if "id" in data[path][0] else "name"
+        data[path] = [data[path][0] | {name: f"n{i}"} for i in range(number)]
+
+    return change
+
+
+def many_setups(data: dict[str, Any]) -> None:
+    data["builds"] = [data["builds"][0] | {"id": f"b{i}", "setup": f"s{i}"} for i in range(1001)]
+
+
+def many_windows(data: dict[str, Any]) -> None:
+    data["windows"] |= {f"w{n}": [[0, 1]] * 2500 for n in range(4)}
+
+
+def many_pairs(data: dict[str, Any]) -> None:
+    copies("builds", 20_000)(data)
+    copies("machines", 1001)(data)
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        (set_in("builds", 0, "count", value=1_000_000_000), "builds"),
+        (set_in("builds", 0, "count", value=10**4000), "builds"),
+        (set_in("builds", 0, "count", value=200_001), "builds"),
+        (copies("builds", 200_001), "builds"),
+        (copies("parts", 20_001), "parts"),
+        (copies("machines", 2001), "machines"),
+        (copies("crews", 201), "crews"),
+        (many_setups, "builds"),
+        (many_windows, "windows"),
+        (many_pairs, "machines"),
+    ],
+)
+def test_too_much_is_refused_before_it_is_made(change: Callable[[dict[str, Any]], None], where: str) -> None:
+    assert refusals(change) == [("planning-too-large", where)]
+
+
+def test_as_much_as_is_taken_is_read() -> None:
+    data = copy.deepcopy(EXAMPLE)
+    data["builds"][0]["count"] = 200_000
+    assert read_problem(data).builds[0].count == 200_000
+
+
 def test_all_faults_at_once_with_a_line_each() -> None:
     data = copy.deepcopy(EXAMPLE)
     data["builds"][0]["due_s"] = -1

@@ -129,8 +129,10 @@ def test_journal_refuses_change(store: Store, tamper: Any) -> None:
 
 def test_readers_cannot_write(store: Store) -> None:
     for statement in ("DELETE FROM counter", "CREATE TABLE x (y INTEGER)"):
-        with pytest.raises(StoreFailed, match="read"), store.reading() as connection:
+        with pytest.raises(StoreFailed, match="read") as caught, store.reading() as connection:
             connection.exec_driver_sql(statement)
+        assert statement not in str(caught.value)
+        assert "\n" not in str(caught.value)
 
 
 def test_failed_write_is_final(store: Store, tamper: Any) -> None:
@@ -144,6 +146,9 @@ def test_failed_write_is_final(store: Store, tamper: Any) -> None:
         with pytest.raises(StoreFailed) as caught:
             store.commit([entry_of(farm, added(name))])
         assert caught.value.code.name == "store-failed"
+        assert "\n" not in caught.value.what
+        assert "INSERT" not in caught.value.what, "the statement with its values is no help"
+        assert len(caught.value.what) < 200
     with pytest.raises(StoreFailed):
         store.forget_answers(AT)
     assert store.events(limit=9)[-1].seq == 2

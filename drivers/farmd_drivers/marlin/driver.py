@@ -77,7 +77,10 @@ class MarlinDriver(Driver):
 
     settings_type = MarlinSettings
     capabilities = Capabilities(
-        pause=True, history_authoritative=True, evidence=EVIDENCE, file_kinds=("gcode", "gco", "g")
+        pause=True,
+        history_authoritative=True,
+        evidence=EVIDENCE,
+        file_kinds=("gcode", "gco", "g", "bgcode"),
     )
 
     def __init__(self, machine: MachineSpec, settings: DriverSettings, *, state_dir: Path) -> None:

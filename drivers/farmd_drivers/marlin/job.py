@@ -19,7 +19,7 @@ from itertools import islice
 from typing import BinaryIO
 
 from farmd.driver import RunFile
-from farmd.gcode import check_line, numbered_lines, parse_line
+from farmd.gcode import ByteSource, check_line, gcode_text, numbered_lines, parse_line
 from farmd.model.errors import ErrorCode, Refused
 from farmd.model.work import Place
 from farmd_drivers.marlin.replies import COMMAND_BYTES
@@ -54,7 +54,7 @@ LAYER_MARK = re.compile(rb"^(?:;LAYER_CHANGE|;LAYER:\d|; CHANGE_LAYER)", re.MULT
 class Batch:
     """Commands in a row. `first` is the index of the first of them in the job, from 0.
 
-    `lines` and `offsets` are their places in the file; `heights` has (index in the batch, Z in mm)
+    `lines` and `offsets` are their places in the file's text; `heights` has (index in the batch, Z in mm)
     where Z changes, after `height_before`. With `pause`, the run pauses after them for that reason.
     """
 
@@ -68,9 +68,9 @@ class Batch:
 
 
 class _LayerWatch:
-    """A stream that notes where layers begin while it is read."""
+    """A stream that notes where layers begin while it is read; its `size` so far."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: ByteSource) -> None:
         self._stream = stream
         self._tail = b""
         self._tail_at = 0
@@ -86,6 +86,10 @@ class _LayerWatch:
         self._tail_at += cut
         return chunk
 
+    @property
+    def size(self) -> int:
+        return self._tail_at + len(self._tail)
+
 
 class JobFile:
     """The commands of one file, in order, with their places."""
@@ -93,6 +97,8 @@ class JobFile:
     def __init__(self, file: RunFile) -> None:
         self._file = file
         self._layers: list[int] = []
+        self._size = 1
+        """Bytes of the file's text, which binary G-code is decoded to."""
         self._kept: tuple[Batch, ...] = ()
         """Replaced as a whole: one thread reads on while another looks for places."""
         self._watch: _LayerWatch | None = None
@@ -122,13 +128,13 @@ class JobFile:
 
     def _check(self) -> None:
         with self._file.open() as stream:
-            self._watch = _LayerWatch(stream)
+            self._watch = _LayerWatch(gcode_text(stream, self._file.name))
             self._watch.is_wanted = not self._is_closed
             for count, (line, _, command) in enumerate(numbered_lines(self._watch), 1):
                 self._check_command(line, command)
                 if count % BREATH_LINES == 0:
                     time.sleep(0)
-            self._layers = self._watch.layers
+            self._layers, self._size = self._watch.layers, max(1, self._watch.size)
 
     def _check_command(self, line: int, command: bytes) -> bool:
         """Whether the command is a plain move; raises `Refused`."""
@@ -153,7 +159,7 @@ class JobFile:
     def _next_batch(self) -> Batch | None:
         if self._stream is None:
             self._stream = self._file.open()
-            self._rows = numbered_lines(self._stream)
+            self._rows = numbered_lines(gcode_text(self._stream, self._file.name))
         batch = Batch(self._read, self._height)
         for line, offset, command in islice(self._rows, BATCH_LINES):
             plain = self._check_command(line, command)
@@ -201,13 +207,13 @@ class JobFile:
                 self._reading.release()
 
     def offset(self, accepted: int) -> int:
-        """The byte of the file at which the last of `accepted` commands begins; 0 for none."""
+        """The byte of the file's text at which the last of `accepted` commands begins; 0 for none."""
         found = self._find(accepted)
         return found[0].offsets[found[1]] if found else 0
 
     def fraction(self, accepted: int) -> float:
         """How much of the file that is, 0 to 1."""
-        return min(1.0, self.offset(accepted) / max(1, self._file.size_bytes))
+        return min(1.0, self.offset(accepted) / self._size)
 
     def layer(self, accepted: int) -> int | None:
         """The layer of that command, the first being 1; None where the file does not mark layers."""
