@@ -7,7 +7,7 @@ everything in order. The service, the demo and the simulation differ only in wha
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -32,7 +32,7 @@ from farmd.model import facts as f
 from farmd.model.lifecycle import RunState
 from farmd.model.machine import MachineSpec
 from farmd.model.work import Run
-from farmd.store import DataLock, Store, Vault
+from farmd.store import DataLock, Store, StoreFailed, Vault
 
 log = structlog.get_logger("farmd")
 
@@ -80,11 +80,20 @@ async def run_farm(setup: Setup, body: Callable[[Service], Awaitable[None]]) -> 
     try:
         await _run_farm(setup, body)
     except BaseExceptionGroup as group:
-        # Whatever ended the farm is told as itself, not as a group of one.
-        cause: BaseException = group
-        while isinstance(cause, BaseExceptionGroup) and len(cause.exceptions) == 1:
-            cause = cause.exceptions[0]
-        raise cause from None
+        # Whatever ended the farm is told as itself, not as a group; a lost record comes before its consequences.
+        causes = list(_leaves(group))
+        lost = [cause for cause in causes if isinstance(cause, StoreFailed)]
+        if lost or len(causes) == 1:
+            raise (lost or causes)[0] from None
+        raise
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
 
 
 async def _run_farm(setup: Setup, body: Callable[[Service], Awaitable[None]]) -> None:

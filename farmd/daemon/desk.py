@@ -94,6 +94,8 @@ class Desk:
     async def submit(self, upload: Upload, order: Order, actor: str) -> Job:
         """A job for a file; refused at once when no machine can ever make it."""
         _check_order(order)
+        if told := self._shop.unlisted(order.material):
+            raise Refused(BAD_ORDER, told, where="material", remedy="correct it, or add a [[material]]")
         _check_due(order.due_at)
         read = await offload(lambda: _read(upload), self._reader)
         if isinstance(read, MeshFile):

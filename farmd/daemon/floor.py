@@ -140,7 +140,11 @@ class Floor:
         material, lot_id = self._named(material, lot_id)
         if lot_id is None and grams is not None:
             lot_id = f"L-{name}-{int(now())}"
+        if told := self._shop.unlisted(material):
+            raise Refused(BAD_LOAD, told, where="material", remedy="correct it, or add a [[material]]")
         spec = self._shop.specs.get(name)
+        if spec is not None and spec.is_station:
+            raise Refused(BAD_LOAD, f"{name} is a station and takes no material", where=name)
         if spec is not None and spec.chamber is not None and not satisfies(material, spec.material):
             raise Refused(
                 BAD_LOAD,

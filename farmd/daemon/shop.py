@@ -5,6 +5,7 @@ Frozen for the life of the daemon. Knows no state of any machine or job.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -56,6 +57,16 @@ class Shop:
         if name is None:
             return None
         return self.materials.get(name) or self.materials.get(family(name))
+
+    def unlisted(self, name: str | None) -> str:
+        """Why a material is not one of this shop, with what is near; empty when it is, or none is listed."""
+        if name is None or not self.materials or self.material(name) is not None:
+            return ""
+        listed = sorted(self.materials)
+        near = difflib.get_close_matches(family(name).upper(), [each.upper() for each in listed], n=1)
+        hint = next((each for each in listed if near and each.upper() == near[0]), None)
+        meant = f"; did you mean {hint!r}?" if hint else ""
+        return f"{name!r} is none of the shop's materials ({', '.join(listed)}){meant}"
 
     def limits(self, spec: MachineSpec, material: str | None) -> Limits:
         """What a file may ask of this machine with this material."""
