@@ -109,6 +109,9 @@ def register(app: typer.Typer) -> None:
             answer = client.post("estop", body={"reason": reason})
         stopped, running = answer["stopped"], answer["not_stopped"]
         if running:
+            # Who presses this button wants to know about every machine.
+            if not session.json:
+                print(f"{len(stopped)} stopped: {', '.join(map(plain, stopped)) or 'none'}")
             told = [Told(NOT_STOPPED.name, NOT_STOPPED.meaning, name, NOT_STOPPED.remedy) for name in running]
             raise Failed(told, REFUSED, answer)
         session.show(answer, f"{len(stopped)} stopped: {', '.join(map(plain, stopped))}")

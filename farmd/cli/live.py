@@ -177,7 +177,7 @@ def _foot(frame: Frame, width: int) -> Text:
             meter(pace / target, max(6, min(20, width // 8)), "green" if pace >= target else "yellow")
         )
         line.append(f" {pace / target:.0%}", "not bold")
-    hint = Text("Ctrl-C ends ", "dim")
+    hint = Text("q ends ", "dim")
     gap = width - line.cell_len - hint.cell_len
     return line + Text(" " * gap) + hint if gap > 0 else line
 

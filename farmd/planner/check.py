@@ -344,7 +344,7 @@ def _value(problem: Problem, plan: Plan, steps: dict[str, list[_Step]]) -> Itera
     for name in ("weighted_tardiness_s", "makespan_s", "changeovers", "operator_s"):
         true, said = getattr(own, name), getattr(stated, name)
         if not abs(true - said) <= max(TOLERANCE_S if name != "changeovers" else 0.0, 1e-9 * abs(true)):
-            yield Violation("value-off", f"{name} is stated as {said:g}; the assignments give {true:g}")
+            yield Violation("value-off", f"{name} is stated as {said:.15g}; the assignments give {true:.15g}")
     objective = own.makespan_s
     if problem.objective == "weighted_tardiness":
         objective = own.weighted_tardiness_s + problem.operator_price * own.operator_s
