@@ -44,7 +44,8 @@ def test_a_print_that_lost_its_daemon_is_cold_and_has_failed_at_its_place(
         assert len([command for command in later if not ADDED_COMMANDS.fullmatch(command)]) <= (
             ending == "kill"
         )
-        assert (b"M140 S0" in later) == (ending == "kill")
+        # After an orderly end it is said again only where the machine did not prove in time that it is cold.
+        assert ending == "stop" or b"M140 S0" in later
     finally:
         house.stop()
         printer.close()
