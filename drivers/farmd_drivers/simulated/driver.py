@@ -200,6 +200,9 @@ class SimulatedDriver(Driver):
         if progress is not None and now() >= self._telemetry_at:
             report(progress)
             self._telemetry_at = now() + self._settings.telemetry_s
+        if unit.outbox:
+            # Telling takes time too, and in a demo's hurried time a run may have ended meanwhile.
+            return now()
         return min(
             machine.next_at(),
             unit.next_loss_at(),
