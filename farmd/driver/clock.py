@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 T = TypeVar("T")
 
@@ -30,12 +30,6 @@ class Clock:
 
     def wall(self, loop_time_s: float) -> float:
         return self.wall_s + (loop_time_s - self.loop_s) * self.speed
-
-
-class OffloadingLoop(Protocol):
-    """A loop that orders the work done off it; the simulation's loop is one."""
-
-    def offload(self, work: Callable[[], T], executor: Executor | None) -> asyncio.Future[T]: ...
 
 
 _clocks: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Clock] = weakref.WeakKeyDictionary()

@@ -130,7 +130,10 @@ def _summary(config: Config, span: Span, worked: Worked, peers: dict[str, PtyPee
         return {
             "shop": config.farm.name,
             **figures,
-            "journal_agrees": not verify(store, vault) and _good_parts(store) == figures["parts"]["good"],
+            # An empty record would agree with anything.
+            "journal_agrees": figures["journal"]["facts"] > 0
+            and not verify(store, vault)
+            and _good_parts(store) == figures["parts"]["good"],
             "serial": {name: _executed(store, vault, name, peer) for name, peer in peers.items()},
         }
 
