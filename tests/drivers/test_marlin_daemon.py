@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,8 @@ def test_a_print_that_lost_its_daemon_is_cold_and_has_failed_at_its_place(
             json.loads((tmp_path / "data" / "drivers" / "m1" / "runs.json").read_bytes())["hot"]
             or ending == "kill"
         )
+        # The emulator writes its record down a little later than it executes.
+        time.sleep(1.0)
         executed = len(printer.executed())
 
         house.start()
