@@ -13,6 +13,7 @@ from farmd.driver.api import (
     Report,
     RunFile,
     StartOrder,
+    TerminalLine,
 )
 from farmd.driver.clock import now, offload, sleep, sleep_until
 from farmd.driver.events import (
@@ -25,6 +26,7 @@ from farmd.driver.events import (
     Finished,
     ForeignEnded,
     ForeignStarted,
+    LinkHealth,
     Observed,
     Paused,
     Progressed,
@@ -51,6 +53,7 @@ __all__ = [
     "Finished",
     "ForeignEnded",
     "ForeignStarted",
+    "LinkHealth",
     "Observed",
     "Paused",
     "Progressed",
@@ -62,6 +65,7 @@ __all__ = [
     "StartOrder",
     "Started",
     "Temperatures",
+    "TerminalLine",
     "driver_names",
     "find_driver",
     "now",

@@ -18,7 +18,7 @@ What every driver owes:
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, ClassVar
@@ -28,6 +28,7 @@ from pydantic import BaseModel, ConfigDict
 from farmd.driver.events import Event
 from farmd.model.errors import ErrorCode, Refused
 from farmd.model.machine import MachineSpec
+from farmd.model.work import Place
 
 Report = Callable[[Event], None]
 """How a driver tells events; returns at once and never raises."""
@@ -67,6 +68,11 @@ class Capabilities:
     """File name endings that can be printed, without dot; empty for any."""
     proven_on: str = ""
     """The hardware it has been proven on; empty: on simulated machines only."""
+    commands: bool = False
+    """A person may send it single commands, and read its terminal."""
+    continues: bool = False
+    """A run that broke off can be gone on with at its place, because the machine can find its position
+    anew without touching what stands on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +97,26 @@ class StartOrder:
     file: RunFile | None = None
     material: str | None = None
     mass_g: float = 0.0
+    resume_at: Place | None = None
+    """Where to go on in the file, what is before it being on the machine already; None: at its beginning."""
+
+
+@dataclass(frozen=True, slots=True)
+class TerminalLine:
+    """One line of a link as it was, sent or received. `number` rises by one with each, from 1."""
+
+    number: int
+    at: float
+    sent: bool
+    text: str
 
 
 class Driver(abc.ABC):
     """One machine's driver. See the module's text for what each method owes."""
 
     settings_type: ClassVar[type[DriverSettings]]
-    capabilities: ClassVar[Capabilities]
+    capabilities: Capabilities
+    """Of the class; an instance may have its own, by its settings."""
 
     @abc.abstractmethod
     def __init__(self, machine: MachineSpec, settings: DriverSettings, *, state_dir: Path) -> None:
@@ -130,6 +149,17 @@ class Driver(abc.ABC):
     async def recover(self) -> None:
         """A person says that the fault is mended: try to leave it. `Recovered` or `Faulted` follows."""
         raise Refused(NOT_SUPPORTED, "this driver cannot leave a fault by itself; restart the machine")
+
+    async def command(self, text: str) -> Sequence[str]:
+        """Send one command that a person typed and return what the machine answers, line by line.
+
+        Raises `Refused` when it may not be sent, or not now; nothing was sent then.
+        """
+        raise Refused(NOT_SUPPORTED, "this driver takes no single commands")
+
+    def terminal(self, after: int = 0) -> Sequence[TerminalLine]:
+        """The last lines of the link with a number above `after`, oldest first; a bounded number of them."""
+        raise Refused(NOT_SUPPORTED, "this driver has no terminal")
 
     def estop(self) -> None:
         """Emergency stop: everything off, now. Returns without awaiting anything."""

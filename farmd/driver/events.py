@@ -140,6 +140,27 @@ class Temperatures:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkHealth:
+    """How good the link is, counted since it was opened. Telemetry: not recorded, every few seconds.
+
+    `noise` is the share of lines that did not arrive as they were sent, 0 to 1, over the last few hundred
+    lines; times in seconds, None while nothing was measured. `underruns` are stops of the motion for want
+    of lines, None where the machine does not tell.
+    """
+
+    lines: int = 0
+    resends: int = 0
+    timeouts: int = 0
+    garbled: int = 0
+    underruns: int | None = None
+    noise: float = 0.0
+    turn_round_p50_s: float | None = None
+    turn_round_p99_s: float | None = None
+    mode: str = ""
+    """How lines are sent, in the driver's own words."""
+
+
+@dataclass(frozen=True, slots=True)
 class Attention:
     """Something a person should know that stops nothing."""
 
@@ -161,5 +182,6 @@ Event = (
     | ForeignEnded
     | BedCleared
     | Temperatures
+    | LinkHealth
     | Attention
 )

@@ -14,7 +14,7 @@ import pytest
 from farmd.driver import Capabilities, Driver, Event, find_driver
 from farmd.driver.kit import Rig, promises
 from farmd_drivers.marlin.driver import ADDED_AFTER, ADDED_BEFORE
-from farmd_drivers.marlin.replies import heaters_off
+from farmd_drivers.marlin.wire.replies import heaters_off
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "DRIVERS.md").read_text()

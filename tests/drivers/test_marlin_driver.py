@@ -37,20 +37,20 @@ from farmd.model.errors import LinkLost, MachineFault, Refused
 from farmd.model.machine import MachineSpec
 from farmd.model.work import Outcome, Place
 from farmd_drivers.marlin.account import EMERGENCY_STOP, FIRMWARE_HALTED
-from farmd_drivers.marlin.build import Build
 from farmd_drivers.marlin.driver import (
     ADDED_AFTER,
     ADDED_BEFORE,
     ADDED_COMMANDS,
     MarlinDriver,
 )
+from farmd_drivers.marlin.emulator.build import Build
+from farmd_drivers.marlin.emulator.noise import Fault, Noise
 from farmd_drivers.marlin.job import COMMAND_FORBIDDEN, COMMAND_TOO_LONG
-from farmd_drivers.marlin.noise import Fault, Noise
 from farmd_drivers.marlin.peer import PtyPeer
-from farmd_drivers.marlin.replies import heaters_off
 from farmd_drivers.marlin.runlog import RUN_LOG_DAMAGED, RUN_LOG_UNWRITABLE
 from farmd_drivers.marlin.settings import MarlinSettings
 from farmd_drivers.marlin.transport import PORT_IN_USE, PORT_LOST, PORT_MISSING
+from farmd_drivers.marlin.wire.replies import heaters_off
 
 SPEC = MachineSpec("mk3-01", "marlin", "mk3", "MEX", (250.0, 210.0, 210.0))
 HANDSHAKE = [b"M110 N0", b"M115", b"M113 S1", b"M155 S2", b"M105"]

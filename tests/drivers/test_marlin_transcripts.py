@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from farmd_drivers.marlin import replies, states
 from farmd_drivers.marlin.job import LAYER_MARK
-from farmd_drivers.marlin.replies import Heat, Kind, classify, clean, encode
-from farmd_drivers.marlin.states import Phase
-from farmd_drivers.marlin.wire import Wire
+from farmd_drivers.marlin.wire import Wire, replies, states
+from farmd_drivers.marlin.wire.replies import Heat, Kind, classify, clean, encode
+from farmd_drivers.marlin.wire.states import Phase
 
 Line = tuple[bytes | float, bytes]
 """What comes from the machine, or how many seconds pass; then what the wire says."""

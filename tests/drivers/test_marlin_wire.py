@@ -11,12 +11,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from farmd_drivers.marlin import states
-from farmd_drivers.marlin.build import Build
 from farmd_drivers.marlin.emulator import Marlin
-from farmd_drivers.marlin.noise import Noise
-from farmd_drivers.marlin.states import LINK, PHASE, Link, Phase
-from farmd_drivers.marlin.wire import Wire
+from farmd_drivers.marlin.emulator.build import Build
+from farmd_drivers.marlin.emulator.noise import Noise
+from farmd_drivers.marlin.wire import Wire, states
+from farmd_drivers.marlin.wire.states import LINK, PHASE, Link, Phase
 
 Cut = Callable[[bytes], list[bytes]]
 ENDS = (states.RunDone, states.RunFailed, states.RunCancelled, states.LinkDead)

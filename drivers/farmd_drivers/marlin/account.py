@@ -27,10 +27,10 @@ from farmd.driver import (
 from farmd.model.errors import ErrorCode
 from farmd.model.machine import Fault
 from farmd.model.work import Outcome
-from farmd_drivers.marlin import states
 from farmd_drivers.marlin.job import JobFile
-from farmd_drivers.marlin.replies import Heat
 from farmd_drivers.marlin.runlog import RunLog
+from farmd_drivers.marlin.wire import states
+from farmd_drivers.marlin.wire.replies import Heat
 
 NOTES_PER_RUN = 20
 """Firmware messages told per run; noise can make any number of them."""

@@ -30,17 +30,16 @@ from farmd.driver import (
 )
 from farmd.model.errors import ErrorCode, LinkLost, Refused
 from farmd.model.machine import MachineSpec
-from farmd_drivers.marlin import states
 from farmd_drivers.marlin.account import EMERGENCY_STOP, EVIDENCE, Account, FedRun
-from farmd_drivers.marlin.dialogue import DRAIN
 from farmd_drivers.marlin.job import Batch, JobFile
-from farmd_drivers.marlin.outbox import HELLO, SYNC
-from farmd_drivers.marlin.replies import command_of
 from farmd_drivers.marlin.runlog import RUN_LOG_UNWRITABLE, RunLog
 from farmd_drivers.marlin.settings import MarlinSettings
-from farmd_drivers.marlin.states import Phase
 from farmd_drivers.marlin.transport import Connection, Port, open_port
-from farmd_drivers.marlin.wire import Wire
+from farmd_drivers.marlin.wire import Wire, states
+from farmd_drivers.marlin.wire.dialogue import DRAIN
+from farmd_drivers.marlin.wire.outbox import HELLO, SYNC
+from farmd_drivers.marlin.wire.replies import command_of
+from farmd_drivers.marlin.wire.states import Phase
 
 ADDED_BEFORE = (command_of(HELLO), SYNC)
 """Sent before the first line of a file: numbers from 0, and the proof that the machine follows."""

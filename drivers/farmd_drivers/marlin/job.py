@@ -22,7 +22,7 @@ from farmd.driver import RunFile
 from farmd.gcode import ByteSource, check_line, gcode_text, numbered_lines, parse_line
 from farmd.model.errors import ErrorCode, Refused
 from farmd.model.work import Place
-from farmd_drivers.marlin.replies import COMMAND_BYTES
+from farmd_drivers.marlin.wire.replies import COMMAND_BYTES
 
 BATCH_LINES = 256
 BREATH_LINES = 250

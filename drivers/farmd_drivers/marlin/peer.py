@@ -22,9 +22,9 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import BinaryIO
 
-from farmd_drivers.marlin.build import Build
 from farmd_drivers.marlin.emulator import Marlin
-from farmd_drivers.marlin.noise import Noise
+from farmd_drivers.marlin.emulator.build import Build
+from farmd_drivers.marlin.emulator.noise import Noise
 
 RECORD_FLUSH_S = 0.2
 

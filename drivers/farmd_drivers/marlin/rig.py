@@ -14,8 +14,8 @@ from farmd.driver import RunFile, StartOrder
 from farmd.driver.kit import Rig
 from farmd.model.machine import MachineSpec
 
-from .build import Build
 from .driver import MarlinDriver
+from .emulator.build import Build
 from .peer import PtyPeer
 from .settings import MarlinSettings
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import ConfigDict, Field
 
 from farmd.driver import DriverSettings
-from farmd_drivers.marlin import states
+from farmd_drivers.marlin.wire import states
 
 
 class MarlinSettings(DriverSettings):

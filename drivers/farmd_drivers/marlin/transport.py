@@ -22,8 +22,8 @@ import serial
 
 from farmd.driver import offload
 from farmd.model.errors import ErrorCode, LinkLost
-from farmd_drivers.marlin.states import WireEvent
 from farmd_drivers.marlin.wire import Wire
+from farmd_drivers.marlin.wire.states import WireEvent
 
 PORT_MISSING = ErrorCode(
     "port-missing",

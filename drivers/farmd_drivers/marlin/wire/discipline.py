@@ -10,9 +10,9 @@ import math
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from farmd_drivers.marlin import replies, states
-from farmd_drivers.marlin.outbox import Outbox
-from farmd_drivers.marlin.states import LINK, Link
+from farmd_drivers.marlin.wire import replies, states
+from farmd_drivers.marlin.wire.outbox import Outbox
+from farmd_drivers.marlin.wire.states import LINK, Link
 
 
 class Verdict(Enum):

@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import math
 
-from farmd_drivers.marlin import replies, states
-from farmd_drivers.marlin.dialogue import DRAIN, Dialogue
-from farmd_drivers.marlin.outbox import SYNC
-from farmd_drivers.marlin.replies import Kind
-from farmd_drivers.marlin.states import Link, Phase, WireEvent
+from farmd_drivers.marlin.wire import replies, states
+from farmd_drivers.marlin.wire.dialogue import DRAIN, Dialogue
+from farmd_drivers.marlin.wire.outbox import SYNC
+from farmd_drivers.marlin.wire.replies import Kind
+from farmd_drivers.marlin.wire.states import Link, Phase, WireEvent
 
 
 class Wire(Dialogue):

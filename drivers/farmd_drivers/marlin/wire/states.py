@@ -32,7 +32,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from farmd_drivers.marlin.replies import Heat
+from farmd_drivers.marlin.wire.replies import Heat
 
 
 class Link(StrEnum):

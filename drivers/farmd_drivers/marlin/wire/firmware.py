@@ -5,8 +5,8 @@ Filled from its answer to M115 and from what it refuses. Pure: knows no state of
 
 from __future__ import annotations
 
-from farmd_drivers.marlin import replies, states
-from farmd_drivers.marlin.replies import Kind
+from farmd_drivers.marlin.wire import replies, states
+from farmd_drivers.marlin.wire.replies import Kind
 
 BREAK_WAIT = b"M108\n"
 """Unnumbered, because only so is it heard while a command waits for heat."""

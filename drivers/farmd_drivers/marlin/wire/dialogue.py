@@ -11,12 +11,12 @@ import math
 from collections import deque
 from dataclasses import dataclass, field
 
-from farmd_drivers.marlin import replies, states
-from farmd_drivers.marlin.discipline import Counters, Discipline, Verdict
-from farmd_drivers.marlin.firmware import ASK_KEEPALIVE, ASK_REPORTS, BREAK_WAIT, Firmware
-from farmd_drivers.marlin.outbox import SYNC
-from farmd_drivers.marlin.states import PHASE, RUN_PHASES, Link, Phase, WireEvent
-from farmd_drivers.marlin.thermometer import Thermometer
+from farmd_drivers.marlin.wire import replies, states
+from farmd_drivers.marlin.wire.discipline import Counters, Discipline, Verdict
+from farmd_drivers.marlin.wire.firmware import ASK_KEEPALIVE, ASK_REPORTS, BREAK_WAIT, Firmware
+from farmd_drivers.marlin.wire.outbox import SYNC
+from farmd_drivers.marlin.wire.states import PHASE, RUN_PHASES, Link, Phase, WireEvent
+from farmd_drivers.marlin.wire.thermometer import Thermometer
 
 DRAIN = (b"M400", SYNC)
 """Ends every part of a run: wait until motion is over, then the proof."""

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 
-from farmd_drivers.marlin import states
-from farmd_drivers.marlin.replies import Heat
+from farmd_drivers.marlin.wire import states
+from farmd_drivers.marlin.wire.replies import Heat
 
 
 class Thermometer:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections import deque
 
-from farmd_drivers.marlin import replies
-from farmd_drivers.marlin.states import HISTORY_LINES
+from farmd_drivers.marlin.wire import replies
+from farmd_drivers.marlin.wire.states import HISTORY_LINES
 
 HELLO = replies.encode(0, b"M110 N0")
 SYNC = b"M105"

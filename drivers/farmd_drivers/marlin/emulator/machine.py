@@ -20,8 +20,17 @@ from dataclasses import dataclass, field
 from functools import reduce
 from operator import xor
 
-from farmd_drivers.marlin.body import Body, Heater
-from farmd_drivers.marlin.build import BANNER, KILLED, KNOWN, LINE_BYTES, RING_LINES, STOPPED, WORD, Build
+from farmd_drivers.marlin.emulator.body import Body, Heater
+from farmd_drivers.marlin.emulator.build import (
+    BANNER,
+    KILLED,
+    KNOWN,
+    LINE_BYTES,
+    RING_LINES,
+    STOPPED,
+    WORD,
+    Build,
+)
 
 _NUMBER = re.compile(rb"([A-Z])(-?\d*\.?\d+)")
 _EARLY = re.compile(rb"^(?:N\d+ ?)?(M108|M112|M410)(?![0-9])")
