@@ -144,7 +144,7 @@ async def _run_farm(setup: Setup, body: Callable[[Service], Awaitable[None]]) ->
                 shop=shop,
                 ledger=ledger,
                 desk=Desk(ledger, shop, ids, stop_run, reader),
-                floor=Floor(ledger, shop, attendants, ids),
+                floor=Floor(ledger, shop, attendants, ids, group.create_task),
                 planning=planning,
                 attendants=attendants,
                 store=store,

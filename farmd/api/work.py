@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from farmd.api import history
 from farmd.api.context import Ctx, Who
 from farmd.api.errors import NOT_FOUND
-from farmd.api.fields import NAME, Body, is_name
+from farmd.api.fields import NAME, Body, Reason, is_name
 from farmd.api.idempotency import IdempotentRoute, idempotency_key
 from farmd.daemon.views import View, build_view
 from farmd.model.codec import encode
@@ -57,6 +57,18 @@ async def resolve_run(context: Ctx, who: Who, run_id: str, body: Verdict) -> Vie
     service = context.service
     run = await service.floor.resolve(run_id, body.verdict, who.name)
     # A run that did not start has left memory by now.
+    return await history.find_run_view(service, run.id)
+
+
+@router.post("/runs/{run_id}/continue")
+async def continue_run(context: Ctx, who: Who, run_id: str, body: Reason = Reason()) -> View:
+    """Go on where a run broke off, with what it made still on the machine, by a new run: the answer.
+
+    Only on machines whose driver says that it can (`capabilities.continues`). Whether it started is told
+    by its machine.
+    """
+    service = context.service
+    run = await service.floor.go_on(run_id, who.name)
     return await history.find_run_view(service, run.id)
 
 

@@ -194,6 +194,24 @@ def register(app: typer.Typer) -> None:
         session.show(view, f"{view['id']} on {view['machine']} is {view['outcome'] or view['state']}")
 
 
+    @command(app, name="continue")
+    def go_on(
+        session: Session,
+        run: Annotated[str, typer.Argument(metavar="RUN", help="A run, R-….", show_default=False)],
+    ) -> None:
+        """Go on where a run broke off, with its part still on the machine as it was.
+
+        Look at the part first: it must stand firm, and nothing else may be in the way. Only for machines
+        that can find their position anew without touching the part (`farmctl machine NAME` says so).
+
+        \b
+        farmctl continue R-7K2M9QX4TB
+        """
+        with session.client() as client:
+            view = client.post("runs", run, "continue", body={})
+        session.show(view, f"{view['id']} goes on with {run} on {view['machine']}")
+
+
 def _drive(session: Session, name: str, verb: str, reason: str) -> None:
     """Tell a machine something. What the daemon answers is how it was then: the machine obeys after that."""
     from farmd.cli.state import machine_note, machine_word

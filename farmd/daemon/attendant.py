@@ -8,7 +8,7 @@ machine alone; that of a bug stays until a person releases it. How a run is star
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 
 import structlog
@@ -39,6 +39,7 @@ from farmd.model import facts as f
 from farmd.model.errors import ErrorCode, FarmdError, LinkLost, ProtocolError, Refused
 from farmd.model.lifecycle import MachineState
 from farmd.model.machine import Fault, Machine
+from farmd.model.work import Run
 from farmd.store.errors import NOT_STORABLE
 
 BACKOFF_S = (1.0, 2.0, 5.0, 10.0, 30.0)
@@ -218,6 +219,11 @@ class Attendant:
         """Spend the permit on one start; see `Starter.start`."""
         self.live.fraction = self.live.layer = self.live.remaining_s = None
         await self.starter.start(permit_id, work)
+
+    def go_on(self, before: Run, actor: str) -> tuple[str, Coroutine[None, None, None]]:
+        """A new run where one broke off; see `Starter.go_on`."""
+        self.live.layer = self.live.remaining_s = None
+        return self.starter.go_on(before, actor)
 
     def look_again(self) -> None:
         """Open the link anew, soon, to read what the machine is."""

@@ -8,7 +8,7 @@ start again.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 
 from farmd.daemon.attendant import Attendant
 from farmd.daemon.counting import NOTHING_SAID, Counted, counts_of
@@ -19,11 +19,12 @@ from farmd.daemon.shop import Shop, satisfies
 from farmd.driver import now
 from farmd.model import facts as f
 from farmd.model.errors import ErrorCode, Refused
-from farmd.model.lifecycle import MachineState, RunState
+from farmd.model.lifecycle import JobState, MachineState, RunState
 from farmd.model.lookup import (
     ALREADY_CLEAR,
     BAD_COUNT,
     NOT_CLEARABLE,
+    NOT_CONTINUABLE,
     UNKNOWN_MACHINE,
     find_machine,
     find_run,
@@ -56,12 +57,19 @@ class Floor:
     """Commands to machines."""
 
     def __init__(
-        self, ledger: Ledger, shop: Shop, attendants: Mapping[str, Attendant], ids: IdSource
+        self,
+        ledger: Ledger,
+        shop: Shop,
+        attendants: Mapping[str, Attendant],
+        ids: IdSource,
+        spawn: Callable[[Coroutine[None, None, None]], object],
     ) -> None:
+        """`spawn` runs what goes on after the answer, for as long as the daemon lives."""
         self._ledger = ledger
         self._shop = shop
         self._attendants = attendants
         self._ids = ids
+        self._spawn = spawn
 
     # --- what a person did ------------------------------------------------------------------
 
@@ -200,6 +208,31 @@ class Floor:
             raise Refused(BAD_VERDICT, f"{verdict!r} is none of them", where=run_id)
         changed = await self._ledger.record(fact)
         return next(entity for entity in changed if isinstance(entity, Run))
+
+    async def go_on(self, run_id: str, actor: str) -> Run:
+        """Let a new run go on where this one broke off, with what it made still on the machine.
+
+        The person who says so gives the permit. Returns the new run when it is on disk; whether it started
+        is told by its machine, as always.
+        """
+        farm = self._ledger.farm
+        before = find_run(farm, run_id)
+        machine = find_machine(farm, before.machine)
+        attendant = self._attendant(before.machine)
+        if before.state is not RunState.ENDED or before.outcome is Outcome.OK:
+            raise Refused(NOT_CONTINUABLE, "it did not break off", where=run_id)
+        if not attendant.driver.capabilities.continues:
+            what = f"{machine.name} cannot find its position anew without touching the part"
+            raise Refused(NOT_CONTINUABLE, what, where=run_id)
+        if before.place is None or before.place.line is None or before.place.z_mm is None:
+            raise Refused(NOT_CONTINUABLE, "where it broke off is not known", where=run_id)
+        jobs = [farm.jobs[item.job_id] for item in farm.builds[before.build_id].items]
+        if all(job.state is JobState.CANCELLED for job in jobs):
+            raise Refused(NOT_CONTINUABLE, "its job was cancelled", where=run_id)
+        new_id, handing_over = attendant.go_on(before, actor)
+        self._spawn(handing_over)
+        await self._ledger.flush()
+        return self._ledger.farm.runs.get(new_id, before)
 
     # --- holding and driving ----------------------------------------------------------------
 

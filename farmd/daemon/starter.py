@@ -8,7 +8,7 @@ whoever cannot tell what became of it says so, and a fresh look at the machine o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Protocol
 
 import structlog
@@ -24,7 +24,7 @@ from farmd.model.errors import FarmdError, LinkLost, ProtocolError, Refused
 from farmd.model.lifecycle import JobState, RunState
 from farmd.model.lookup import find_build
 from farmd.model.machine import Fault
-from farmd.model.work import Build, Outcome
+from farmd.model.work import Build, Outcome, Run
 from farmd.store.vault import FILE_CORRUPT, FILE_MISSING
 
 START_S = 1800.0
@@ -109,8 +109,35 @@ class Starter:
                 file_sha256=file_sha256,
             )
         )
+        await self._begin(run_id, build_id, facts)
+
+    def go_on(self, before: Run, actor: str) -> tuple[str, Coroutine[None, None, None]]:
+        """Start a new run where a run broke off, with what it made on the machine.
+
+        A person says so and thereby gives the permit. Returns the new run's id, which is recorded, and the
+        handing over, which is the caller's to run. Raises `Refused` as `start` does.
+        """
+        run_id = self._ids.run()
+        fact = f.RunContinued(
+            at=now(),
+            actor=actor,
+            run_id=run_id,
+            continues=before.id,
+            build_id=before.build_id,
+            machine=self._keeper.name,
+            permit_id=self._ids.permit(),
+            fence=self._ledger.farm.counters["fence"],
+            file_sha256=before.file_sha256,
+        )
+        return run_id, self._begin(run_id, before.build_id, [fact])
+
+    def _begin(self, run_id: str, build_id: str, facts: list[f.Fact]) -> Coroutine[None, None, None]:
+        """Record the intent, now; the rest is to be awaited."""
         durable = self._ledger.record(*facts)
         self.run_id, self._disturbed = run_id, None
+        return self._carry_out(run_id, build_id, durable)
+
+    async def _carry_out(self, run_id: str, build_id: str, durable: Awaitable[object]) -> None:
         try:
             await durable
             await self._hand_over(run_id, build_id)
@@ -137,7 +164,7 @@ class Starter:
             return
         try:
             async with asyncio.timeout(START_S) as self._handing_over:
-                await self._keeper.driver.start(self._order(run_id, farm.builds[build_id]))
+                await self._keeper.driver.start(self._order(farm.runs[run_id], farm.builds[build_id]))
         except Refused as refused:
             run_log.warning("start refused", code=refused.code.name, what=refused.what)
             self._end_unstarted(run_id, str(refused))
@@ -175,14 +202,14 @@ class Starter:
             return "nobody wants it any more"
         return self._disturbed
 
-    def _order(self, run_id: str, build: Build) -> StartOrder:
+    def _order(self, run: Run, build: Build) -> StartOrder:
         file = None
         if build.file_sha256 is not None:
             name = self._ledger.farm.jobs[build.items[0].job_id].file_name
             file = self._open_file(build.file_sha256, name)
         spec = self._shop.specs[self._keeper.name]
         return StartOrder(
-            run_id=run_id,
+            run_id=run.id,
             operation=build.operation,
             duration_s=spec.operation_s if spec.is_station else build.duration_s,
             parts=build.parts,
@@ -190,6 +217,7 @@ class Starter:
             file=file,
             material=build.material,
             mass_g=build.mass_g,
+            resume_at=run.place if run.continues else None,
         )
 
     def _end_unstarted(self, run_id: str, reason: str) -> None:

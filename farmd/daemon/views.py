@@ -139,6 +139,7 @@ def run_view(run: Run, build: Build | None) -> View:
         "place": encode(run.place) if run.place else None,
         "used_g": run.used_g,
         "cleared": run.cleared,
+        "continues": run.continues,
         "items": [[item.job_id, item.parts] for item in build.items] if build else [],
         "operation": build.operation if build else None,
     }

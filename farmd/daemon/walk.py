@@ -16,7 +16,7 @@ from farmd.daemon.shop import Shop
 from farmd.model.farm import Farm
 from farmd.model.lifecycle import MachineState, RunState
 from farmd.model.machine import Machine, MachineSpec
-from farmd.model.work import Build
+from farmd.model.work import Build, Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,19 +77,29 @@ def _tasks(
     step, wanted = _next_wanted(farm, schedule, shop, machine, spec)
     tasks = []
     if machine.permit is None:
-        tasks.append(_clear(farm, machine, step))
+        tasks.append(_clear(farm, shop, machine, step))
     if step is not None and wanted is not None:
         tasks += _load(machine, spec, step, wanted)
     return tasks
 
 
-def _clear(farm: Farm, machine: Machine, step: Step | None) -> Task:
+def _clear(farm: Farm, shop: Shop, machine: Machine, step: Step | None) -> Task:
     at = from_at = max(machine.ready_at, machine.since)
     if step is not None and step.operator_at is not None and machine.uncleared_run_id is None:
         at = max(at, step.operator_at)
     run_id = machine.uncleared_run_id
     what = f"take {run_id} off" if run_id else "see that it is clear"
+    if run_id and can_go_on(farm, shop, machine):
+        what += f", or go on with it by `farmctl continue {run_id}`"
     return Task(machine.name, "clear", what, how_to_clear(farm, machine), at, from_at, run_id=run_id)
+
+
+def can_go_on(farm: Farm, shop: Shop, machine: Machine) -> bool:
+    """Whether a person may let a new run go on where the one that lies on the machine broke off."""
+    run = farm.runs.get(machine.uncleared_run_id or "")
+    if run is None or run.outcome is Outcome.OK or not shop.capabilities[machine.name].continues:
+        return False
+    return run.place is not None and run.place.line is not None and run.place.z_mm is not None
 
 
 def _load(machine: Machine, spec: MachineSpec, step: Step, wanted: NewBuild | Build) -> list[Task]:

@@ -33,6 +33,7 @@ _RULES: dict[type[f.Fact], Callable[[Farm, Any], Iterable[Entity]]] = {
     f.BuildQueued: work.build_queued,
     f.BuildWithdrawn: work.build_withdrawn,
     f.RunIntended: work.run_intended,
+    f.RunContinued: work.run_continued,
     f.RunSent: work.run_sent,
     f.RunStarted: work.run_started,
     f.RunPaused: work.run_paused,

@@ -12,6 +12,7 @@ from farmd.model.lifecycle import BUILD, JOB, RUN, BuildState, JobState, Machine
 from farmd.model.lookup import (
     BAD_COUNT,
     BAD_ROUTE,
+    NOT_CONTINUABLE,
     NOT_STARTABLE,
     STALE_FENCE,
     UNKNOWN_JOB,
@@ -152,10 +153,7 @@ def build_withdrawn(farm: Farm, fact: f.BuildWithdrawn) -> Iterable[Entity]:
 def run_intended(farm: Farm, fact: f.RunIntended) -> Iterable[Entity]:
     machine = find_machine(farm, fact.machine)
     build = find_build(farm, fact.build_id)
-    if fact.fence != farm.counters.get("fence", 0):
-        raise Refused(STALE_FENCE, where=fact.run_id)
-    if fact.run_id in farm.runs:
-        raise Refused(NOT_STARTABLE, "this run id is taken", where=fact.run_id)
+    _check_new(farm, fact)
     if machine.state is not MachineState.IDLE or machine.run_id or machine.uncleared_run_id or machine.held:
         raise Refused(NOT_STARTABLE, f"the machine is {machine.state.value} or not clear", where=machine.name)
     if machine.permit is None or machine.permit.id != fact.permit_id:
@@ -171,6 +169,45 @@ def run_intended(farm: Farm, fact: f.RunIntended) -> Iterable[Entity]:
     )
     build = replace(build, state=step(BUILD, build.state, "assign", where=build.id), machine=machine.name)
     return [run, build, replace(machine, run_id=run.id, permit=None)]
+
+
+def run_continued(farm: Farm, fact: f.RunContinued) -> Iterable[Entity]:
+    machine = find_machine(farm, fact.machine)
+    before = find_run(farm, fact.continues)
+    build = find_build(farm, before.build_id)
+    _check_new(farm, fact)
+    if machine.state is not MachineState.IDLE or machine.run_id or machine.held:
+        raise Refused(NOT_STARTABLE, f"the machine is {machine.state.value} or held", where=machine.name)
+    if machine.uncleared_run_id != before.id or fact.build_id != build.id or before.place is None:
+        raise Refused(NOT_CONTINUABLE, where=before.id)
+    if before.file_sha256 is None or fact.file_sha256 != before.file_sha256:
+        raise Refused(NOT_CONTINUABLE, "its file is another or unknown", where=before.id)
+    run = Run(
+        id=fact.run_id,
+        build_id=build.id,
+        machine=machine.name,
+        permit_id=fact.permit_id,
+        fence=fact.fence,
+        intent_at=fact.at,
+        file_sha256=fact.file_sha256,
+        place=before.place,
+        continues=before.id,
+    )
+    build = replace(build, state=step(BUILD, build.state, "go-on", where=build.id))
+    jobs = [find_job(farm, item.job_id) for item in build.items]
+    jobs = [
+        replace(job, in_work=job.in_work + item.parts) for job, item in zip(jobs, build.items, strict=True)
+    ]
+    on = replace(machine, run_id=run.id, uncleared_run_id=None, permit=None, ready_at=0.0)
+    return [*jobs, replace(before, cleared=True), run, build, on]
+
+
+def _check_new(farm: Farm, fact: f.RunIntended | f.RunContinued) -> None:
+    """Refuse a run of a daemon that has lost the farm, or one that was there before."""
+    if fact.fence != farm.counters.get("fence", 0):
+        raise Refused(STALE_FENCE, where=fact.run_id)
+    if fact.run_id in farm.runs:
+        raise Refused(NOT_STARTABLE, "this run id is taken", where=fact.run_id)
 
 
 def run_sent(farm: Farm, fact: f.RunSent) -> Iterable[Entity]:
@@ -217,25 +254,27 @@ def run_ended(farm: Farm, fact: f.RunEnded) -> Iterable[Entity]:
     if fact.made != (build.parts if ok else 0):
         raise Refused(BAD_COUNT, f"{fact.made} parts made of {build.parts}", where=run.id)
     not_started = fact.outcome is Outcome.NOT_STARTED
+    # What an earlier run made lies on the machine still.
+    goes_back = not_started and run.continues is None
     run = replace(
         run,
         state=step(RUN, run.state, "end", where=run.id),
         ended_at=fact.at,
         outcome=fact.outcome,
         reason=fact.reason,
-        place=fact.place,
+        place=run.place if not_started else fact.place,
         used_g=fact.used_g,
-        cleared=not_started,
+        cleared=goes_back,
     )
     changed: list[Entity] = [run]
-    if not_started:
+    if goes_back:
         build = replace(build, state=step(BUILD, build.state, "requeue", where=build.id), machine=None)
     else:
         build = replace(build, state=step(BUILD, build.state, "finish" if ok else "fail", where=build.id))
         changed += [_after_run(find_job(farm, item.job_id), build, item.parts) for item in build.items]
     busy = machine.state is MachineState.BUSY
     machine = turn(machine, "see-idle", fact.at) if busy else machine
-    uncleared = None if not_started else run.id
+    uncleared = None if goes_back else run.id
     changed += [build, replace(machine, run_id=None, uncleared_run_id=uncleared, ready_at=fact.ready_at)]
     if fact.used_g and machine.lot_id in farm.lots:
         lot = farm.lots[machine.lot_id]

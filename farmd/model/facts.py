@@ -138,6 +138,21 @@ class RunIntended(Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunContinued(Fact):
+    """A person lets a new run go on where the run `continues` broke off, with what that one made still on
+    the machine: in saying so the person gives `permit_id`, which is spent at once. On disk before anything
+    is sent."""
+
+    run_id: str
+    continues: str
+    build_id: str
+    machine: str
+    permit_id: str
+    fence: int
+    file_sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunSent(Fact):
     """The start has been handed to the machine. It is never sent again."""
 

@@ -12,7 +12,8 @@ machines or in their route; after that it is closed for good, and more is a new 
 
 **Build**: what one machine makes in one cycle. QUEUED belongs to the build, not to the run:
 when a run surely did not start, its build is QUEUED again and the next attempt is a new run.
-A QUEUED build whose demand has gone (job cancelled) is WITHDRAWN.
+A QUEUED build whose demand has gone (job cancelled) is WITHDRAWN. A FAILED one may be gone on
+with, by a new run and only where a person says so, while what was made of it is on the machine still.
 
 **Run**: one attempt on one machine. INTENT is on disk before the first byte that can move
 anything. SENT is written when the start has been handed over, once. RUNNING needs evidence from
@@ -81,6 +82,7 @@ BUILD: Mapping[tuple[BuildState, str], BuildState] = {
     (BuildState.ASSIGNED, "requeue"): BuildState.QUEUED,
     (BuildState.ASSIGNED, "finish"): BuildState.DONE,
     (BuildState.ASSIGNED, "fail"): BuildState.FAILED,
+    (BuildState.FAILED, "go-on"): BuildState.ASSIGNED,
 }
 
 RUN: Mapping[tuple[RunState, str], RunState] = {

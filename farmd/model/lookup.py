@@ -22,6 +22,12 @@ NOT_STARTABLE = ErrorCode(
     "the machine may not be started now",
     "see what it waits for with `farmctl next`",
 )
+NOT_CONTINUABLE = ErrorCode(
+    "not-continuable",
+    "this run cannot be gone on with",
+    "a run can be while its part is on the machine as it was, its place is known and the machine's driver "
+    "can find its position anew; else clear the machine with `farmctl clear NAME`",
+)
 STALE_FENCE = ErrorCode(
     "stale-fence",
     "another daemon has taken the farm since",

@@ -164,6 +164,8 @@ class Run:
     place: Place | None = None
     used_g: float = 0.0
     cleared: bool = False
+    continues: str | None = None
+    """The run that this one goes on with, from its `place`; that of a run that never started stays so."""
 
     @property
     def is_closed(self) -> bool:

@@ -132,6 +132,8 @@ class Subjects:
     """Operation and job ids."""
     runs: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Build id and machine."""
+    continuing: set[str] = field(default_factory=set)
+    """Those that go on with a run that broke off."""
 
     @classmethod
     def of(cls, farm: Farm) -> Subjects:
@@ -139,6 +141,7 @@ class Subjects:
             {job.id: (job.design, job.route[-1]) for job in farm.jobs.values()},
             {b.id: (b.operation, tuple(i.job_id for i in b.items)) for b in farm.builds.values()},
             {run.id: (run.build_id, run.machine) for run in farm.runs.values()},
+            {run.id for run in farm.runs.values() if run.continues is not None},
         )
 
     def index(self, seq: int, fact: f.Fact) -> Indexed:
@@ -178,6 +181,10 @@ class Subjects:
                 self.builds[fact.build_id] = (fact.operation, tuple(job_id for job_id, _ in fact.items))
             case f.RunIntended():
                 self.runs[fact.run_id] = (fact.build_id, fact.machine)
+            case f.RunContinued():
+                self.runs.pop(fact.continues, None)
+                self.runs[fact.run_id] = (fact.build_id, fact.machine)
+                self.continuing.add(fact.run_id)
 
     def _counts(self, seq: int, fact: f.MachineCleared, build_id: str | None) -> tuple[PartCount, ...]:
         if build_id is None:
@@ -207,8 +214,9 @@ class Subjects:
         match fact:
             case f.MachineCleared(run_id=str(run_id)):
                 self.runs.pop(run_id, None)
+                self.continuing.discard(run_id)
                 self.builds.pop(build_id or "", None)
-            case f.RunEnded(outcome=Outcome.NOT_STARTED):
+            case f.RunEnded(outcome=Outcome.NOT_STARTED) if fact.run_id not in self.continuing:
                 self.runs.pop(fact.run_id, None)
             case f.BuildWithdrawn():
                 self.builds.pop(fact.build_id, None)

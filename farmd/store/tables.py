@@ -197,6 +197,7 @@ class RunRow(Base, table=True):
     place: dict[str, Any] | None = Field(sa_type=JsonText)
     used_g: float
     cleared: bool
+    continues: str | None
     is_closed: bool
 
 

@@ -346,7 +346,7 @@ async def bench(
         }
         stopped: list[str] = []
         desk = Desk(ledger, the_shop, ids, lambda run: stopped.append(run.id), reader)
-        floor = Floor(ledger, the_shop, attendants, ids)
+        floor = Floor(ledger, the_shop, attendants, ids, asyncio.ensure_future)
         pieces = Bench(ledger, store, the_shop, attendants, desk, floor, stopped)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(ledger.run())]

@@ -33,7 +33,7 @@ CASES: list[tuple[str, Table, type[StrEnum], StrEnum, set[StrEnum]]] = [
         BUILD,
         BuildState,
         BuildState.QUEUED,
-        {BuildState.DONE, BuildState.FAILED, BuildState.WITHDRAWN},
+        {BuildState.DONE, BuildState.WITHDRAWN},
     ),
     ("run", RUN, RunState, RunState.INTENT, {RunState.ENDED}),
     ("machine", MACHINE, MachineState, MachineState.OFFLINE, set()),

@@ -9,7 +9,9 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine
 
@@ -41,6 +43,30 @@ def test_opening_again_keeps_the_node(store_url: str, tmp_path: Path) -> None:
         with Store.open(store_url, data_dir=tmp_path) as store:
             nodes.add(store.node())
     assert len(nodes) == 1
+
+
+def test_a_record_of_the_first_schema_is_brought_up(store_url: str, tmp_path: Path) -> None:
+    Store.open(store_url, data_dir=tmp_path).close()
+    engine = create_engine(store_url)
+    with engine.begin() as connection:
+        for table in reversed(METADATA.sorted_tables):
+            connection.exec_driver_sql(f"DROP TABLE {table.name}")
+        connection.exec_driver_sql("DROP TABLE alembic_version")
+        if engine.dialect.name == "postgresql":
+            connection.exec_driver_sql("DROP FUNCTION journal_append_only CASCADE")
+        config = Config()
+        config.set_main_option("script_location", str(Path(database.__file__).parent / "migrations"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.exec_driver_sql(
+            "INSERT INTO run (id, build_id, machine, permit_id, fence, intent_at, state, evidence, reason,"
+            " used_g, cleared, is_closed) VALUES"
+            " ('R-1', 'B-1', 'm1', 'P-1', 1, 5.0, 'intent', '', '', 0.0, false, false)"
+        )
+    engine.dispose()
+    with Store.open(store_url, data_dir=tmp_path) as store:
+        (run,) = store.load().farm.runs.values()
+        assert (run.id, run.continues, run.place) == ("R-1", None, None)
 
 
 def test_newer_schema_is_refused(store_url: str, tmp_path: Path, tamper: Any) -> None:
