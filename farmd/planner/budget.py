@@ -16,7 +16,7 @@ DETERMINISTIC_S_PER_UNIT = 1 / 2000
 class Budget:
     """Exactly one of `seconds` (wall time, all in) and `effort`.
 
-    A unit of effort is one schedule built by a rule, or one move tried by a search; the exact solver
+    A unit of effort is one schedule built by a rule, or some moves tried by a search; the exact solver
     gets one second of its deterministic time, on one worker, for 2,000 units.
     """
 
@@ -64,6 +64,10 @@ class Meter:
     @property
     def counted(self) -> bool:
         return self.units is not None
+
+    def units_left(self) -> int:
+        """Units of a counted budget that are left."""
+        return 0 if self.units is None else self.units - self.used
 
     def spend(self, units: int = 1, *, like_s: float = 0.0) -> bool:
         """Count the units; False when they are no longer there, or the time is over in `like_s` seconds."""
