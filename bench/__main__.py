@@ -33,7 +33,7 @@ def main() -> int:
             "bench.gcode": [str(long_file(Path(folder)))],
             "bench.serial": [],
             "bench.store": [],
-            "bench.planner": ["--seconds", "2"],
+            "bench.planner": ["fdm", "--seconds", "2"],
         }
         for module, arguments in short.items():
             print(f"\n$ python -m {' '.join([module, *arguments])}", flush=True)
