@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test lint venv bench lock clean
+.PHONY: help demo test lint venv bench bench-serial lock clean
 
 help: ## say what there is to make
-	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 demo: $(STAMP) ## a simulated shop of 25 machines, live; more options: make demo ARGS="--speed 60"
 	$(BIN)/farmd demo $(ARGS)
@@ -25,6 +25,9 @@ lint: $(STAMP) ## ruff, mypy --strict and the import contracts
 bench: $(STAMP) ## the short benchmarks of docs/BENCHMARKS.md, one after another
 	$(BIN)/python -m bench
 
+bench-serial: $(STAMP) ## the serial link's goals beside its figures, printcore and OctoPrint in the same run; ARGS=--quick
+	$(BIN)/python -m bench.serial $(ARGS)
+
 venv: $(STAMP) ## only make .venv, from the lock file
 
 $(STAMP): requirements.lock pyproject.toml
@@ -38,4 +41,4 @@ lock: ## write requirements.lock anew from pyproject.toml; needs uv
 	  --no-emit-find-links --no-annotate --no-header --extra dev --extra build pyproject.toml -o requirements.lock
 
 clean: ## remove .venv and all caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -31,7 +31,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="farmd-bench-") as folder:
         short = {
             "bench.gcode": [str(long_file(Path(folder)))],
-            "bench.serial": [],
+            "bench.serial": ["--quick"],
             "bench.store": [],
             "bench.planner": ["fdm", "--seconds", "2"],
         }

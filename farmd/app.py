@@ -20,10 +20,12 @@ from farmd.daemon.attendant import Attendant
 from farmd.daemon.chronicle import chronicle
 from farmd.daemon.desk import Desk
 from farmd.daemon.dispatcher import Dispatcher
+from farmd.daemon.estimates import RECENT as RECENT_RUNS
 from farmd.daemon.floor import Floor
 from farmd.daemon.housekeeping import keep_house, last_alive
 from farmd.daemon.ids import IdSource
 from farmd.daemon.ledger import Ledger
+from farmd.daemon.noise import NoiseLimits
 from farmd.daemon.planning import Planners, Planning
 from farmd.daemon.service import Service
 from farmd.daemon.shop import MaterialSpec, Shop
@@ -31,7 +33,7 @@ from farmd.driver import Driver, RunFile, find_driver, now, offload
 from farmd.model import facts as f
 from farmd.model.lifecycle import RunState
 from farmd.model.machine import MachineSpec
-from farmd.model.work import Run
+from farmd.model.work import Build, Run
 from farmd.store import DataLock, Store, StoreFailed, Vault
 
 log = structlog.get_logger("farmd")
@@ -66,7 +68,9 @@ def shop_of(config: Config, drivers: dict[str, Driver]) -> Shop:
         changeovers=config.changeover_s(),
         horizon_s=planner.horizon_h * 3600,
         operator_price=planner.operator_price,
+        due_buffers=planner.due_buffers,
         out_of_sight_s=config.farm.out_of_sight_s,
+        noise=NoiseLimits(config.farm.noisy_percent, config.farm.noisy_resends_per_min),
         parts_per_year=config.target.parts_per_year,
     )
 
@@ -130,6 +134,7 @@ async def _run_farm(setup: Setup, body: Callable[[Service], Awaitable[None]]) ->
         }
         interval_s = config.planner.replan_min_interval_s
         planning = Planning(ledger, shop, setup.planners, policy=setup.policy, min_interval_s=interval_s)
+        planning.learn(await offload(lambda: past_runs(store)))
         dispatcher = Dispatcher(ledger, planning, shop, attendants)
         boot_id = ids.boot()
         take_farm(ledger, shop, boot_id, last_at)
@@ -170,6 +175,14 @@ async def _run_farm(setup: Setup, body: Callable[[Service], Awaitable[None]]) ->
             await ledger.record(f.DaemonStopped(at=now(), actor="daemon", boot_id=boot_id))
             writing.cancel()
         log.info("farm left", boot=boot_id)
+
+
+def past_runs(store: Store) -> list[tuple[Run, Build]]:
+    """The recent runs that are over, with their builds, the oldest first."""
+    builds = (
+        (run, store.build(run.build_id)) for run in reversed(store.runs(limit=RECENT_RUNS)) if run.ended_at
+    )
+    return [(run, build) for run, build in builds if build is not None]
 
 
 def make_driver(spec: MachineSpec, setup: Setup) -> Driver:

@@ -9,7 +9,7 @@ from fastapi import Depends, FastAPI
 from fastapi.security import APIKeyHeader, HTTPBearer
 
 from farmd import __version__
-from farmd.api import docs, errors, events, health, jobs, machines, metrics, plan, work
+from farmd.api import docs, errors, events, health, jobs, machines, metrics, plan, terminal, work
 from farmd.api.auth import Auth
 from farmd.api.context import Context
 from farmd.api.feed import Feed
@@ -22,6 +22,8 @@ from farmd.daemon.service import Service
 
 MAX_UPLOADS = 16
 """At one time; each has half a megabyte in memory."""
+MAX_TERMINALS = 20
+"""Followed at one time; each asks its driver four times a second."""
 
 # The gate decides; these only describe it in the document.
 _TOKENS = [
@@ -50,10 +52,11 @@ def create_app(service: Service, *, auth: Auth, max_upload_bytes: int, zone: tzi
         tally=Tally(service.store),
         probe=Probe(service.store),
         uploading=asyncio.Semaphore(MAX_UPLOADS),
+        terminals=asyncio.Semaphore(MAX_TERMINALS),
         closing=asyncio.Event(),
     )
     errors.install(app)
-    for module in (jobs, machines, work, plan, events, metrics):
+    for module in (jobs, machines, terminal, work, plan, events, metrics):
         app.include_router(module.router, dependencies=_TOKENS)
     app.include_router(jobs.submitting, dependencies=_TOKENS)
     app.include_router(health.router)

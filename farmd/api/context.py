@@ -32,6 +32,8 @@ class Context:
     tally: Tally
     probe: Probe
     uploading: asyncio.Semaphore
+    terminals: asyncio.Semaphore
+    """One for each follower of a terminal."""
     closing: asyncio.Event
     """Set when the server ends; streams then end too."""
 
@@ -49,3 +51,5 @@ def _caller(request: Request) -> Caller:
 Ctx = Annotated[Context, Depends(_context)]
 Who = Annotated[Caller, Depends(_caller)]
 """Who asks, as the gate found; a route that needs a right will ask for it here."""
+Engineer = Annotated[Caller, Depends(_caller)]
+"""Who asks for what is an engineer's to do. Tokens have no roles yet, so any may; when they have, it is asked here."""

@@ -21,7 +21,8 @@ from farmd.api.uploads import FILE_FIELD, Incoming, receive
 from farmd.daemon.desk import BAD_ORDER, Order, Upload
 from farmd.daemon.service import Service
 from farmd.daemon.views import View, job_view, why_view
-from farmd.daemon.why import why
+from farmd.daemon.waits import tell
+from farmd.daemon.why import next_steps, why
 from farmd.driver import now, offload
 from farmd.model.errors import ErrorCode, Refused
 from farmd.model.lifecycle import JobState
@@ -162,10 +163,14 @@ async def get_job(context: Ctx, job_id: str) -> View:
 
 @router.get("/{job_id}/why")
 async def why_job(context: Ctx, job_id: str) -> View:
-    """Why its missing parts are not being made this moment, machine by machine."""
+    """Why its missing parts are not being made this moment: by the plan, and machine by machine."""
     service = context.service
     job = await history.find_job(service, job_id)
-    return why_view(why(service.farm, service.planning.schedule, service.shop, job))
+    planning = service.planning
+    schedule = planning.schedule
+    steps = next_steps(service.farm, schedule, job)
+    told = await offload(partial(tell, planning.plan, planning.snapshot, steps))
+    return why_view(why(service.farm, schedule, service.shop, job, told))
 
 
 @router.patch("/{job_id}")

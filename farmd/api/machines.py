@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends
 from pydantic import Field
 
 from farmd.api import history
+from farmd.api.auth import Caller
 from farmd.api.context import Ctx, Who
 from farmd.api.fields import Amount, Body, Count, Prose, Reason, Text
 from farmd.api.idempotency import IdempotentRoute, idempotency_key
@@ -110,25 +111,25 @@ async def release_machine(context: Ctx, who: Who, name: str, body: Reason = Reas
 @router.post("/machines/{name}/pause")
 async def pause_machine(context: Ctx, who: Who, name: str, body: Reason = Reason()) -> View:
     """Pause the run on a machine."""
-    return await _drive(context.service, name, Floor.pause)
+    return await _drive(context.service, name, Floor.pause, who, body.reason)
 
 
 @router.post("/machines/{name}/resume")
 async def resume_machine(context: Ctx, who: Who, name: str, body: Reason = Reason()) -> View:
     """Go on with a paused run."""
-    return await _drive(context.service, name, Floor.resume)
+    return await _drive(context.service, name, Floor.resume, who, body.reason)
 
 
 @router.post("/machines/{name}/stop")
 async def stop_machine(context: Ctx, who: Who, name: str, body: Reason = Reason()) -> View:
     """Cancel the run on a machine safely; its end is recorded when the machine tells it."""
-    return await _drive(context.service, name, Floor.stop)
+    return await _drive(context.service, name, Floor.stop, who, body.reason)
 
 
 @router.post("/machines/{name}/estop")
 async def estop_machine(context: Ctx, who: Who, name: str, body: Reason = Reason()) -> View:
     """Emergency stop; the machine is held after it."""
-    await context.service.floor.estop(name, who.name)
+    await context.service.floor.estop(name, who.name, body.reason)
     return _view(context.service, name)
 
 
@@ -136,13 +137,19 @@ async def estop_machine(context: Ctx, who: Who, name: str, body: Reason = Reason
 async def estop_all(context: Ctx, who: Who, body: Reason = Reason()) -> View:
     """Emergency stop of every machine. `not_stopped` are those that could not be told."""
     service = context.service
-    stopped = await service.floor.estop(None, who.name)
+    stopped = await service.floor.estop(None, who.name, body.reason)
     return {"stopped": stopped, "not_stopped": [name for name in service.attendants if name not in stopped]}
 
 
-async def _drive(service: Service, name: str, act: Callable[[Floor, str], Awaitable[None]]) -> View:
+async def _drive(
+    service: Service,
+    name: str,
+    act: Callable[[Floor, str, str, str], Awaitable[None]],
+    who: Caller,
+    reason: str,
+) -> View:
     find_machine(service.farm, name)
-    await act(service.floor, name)
+    await act(service.floor, name, who.name, reason)
     return _view(service, name)
 
 

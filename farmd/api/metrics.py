@@ -13,6 +13,7 @@ from fastapi.responses import PlainTextResponse
 
 from farmd import __version__
 from farmd.api.context import Context, Ctx
+from farmd.daemon.live import Live
 from farmd.daemon.walk import walk_list
 from farmd.driver import now
 from farmd.model.lifecycle import JobState, MachineState
@@ -69,6 +70,26 @@ FAILURES = Metric(
     "counter",
     "Plans that failed or were refused by the checker since the start.",
 )
+LINK_LINES = Metric("farmd_link_lines_total", "counter", "Lines sent to a machine.", ("machine",))
+LINK_RESENDS = Metric(
+    "farmd_link_resends_total", "counter", "Lines that a machine asked for once more.", ("machine",)
+)
+LINK_TIMEOUTS = Metric(
+    "farmd_link_timeouts_total", "counter", "Answers of a machine that did not come in time.", ("machine",)
+)
+LINK_GARBLED = Metric("farmd_link_garbled_total", "counter", "Damaged lines from a machine.", ("machine",))
+LINK_UNDERRUNS = Metric(
+    "farmd_link_underruns_total", "counter", "Stops of a machine's motion for want of lines.", ("machine",)
+)
+LINK_NOISE = Metric(
+    "farmd_link_noise_ratio", "gauge", "Share of the last lines that came damaged.", ("machine",)
+)
+TURN_ROUND = Metric(
+    "farmd_link_turn_round_seconds",
+    "gauge",
+    "Time from a line's sending to its answer, of the last lines.",
+    ("machine", "quantile"),
+)
 REVISION = Metric("farmd_journal_revision", "gauge", "Number of the newest fact.")
 STREAMS = Metric("farmd_event_streams", "gauge", "Listeners to the stream of events.")
 LAG = Metric("farmd_loop_lag_seconds", "gauge", "How long one turn of the event loop took just now.")
@@ -90,11 +111,18 @@ METRICS = (
     PLAN_STEPS,
     LEFT_OUT,
     FAILURES,
+    LINK_LINES,
+    LINK_RESENDS,
+    LINK_TIMEOUTS,
+    LINK_GARBLED,
+    LINK_UNDERRUNS,
+    LINK_NOISE,
+    TURN_ROUND,
     REVISION,
     STREAMS,
     LAG,
 )
-TASK_KINDS = ("resolve", "fault", "clear", "load", "link")
+TASK_KINDS = ("resolve", "fault", "clear", "load", "link", "noise")
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
@@ -102,7 +130,7 @@ async def get_metrics(context: Ctx) -> PlainTextResponse:
     """All metrics, as Prometheus reads them."""
     lag_s = await _loop_lag_s()
     made = await context.tally.rows()
-    samples = {**_state(context), **_made(made), LAG: [Sample(lag_s)]}
+    samples = {**_state(context), **_links(context.service.lives), **_made(made), LAG: [Sample(lag_s)]}
     return PlainTextResponse(render(samples), media_type=CONTENT_TYPE)
 
 
@@ -135,7 +163,7 @@ def _state(context: Context) -> dict[Metric, list[Sample]]:
     farm, schedule = service.farm, service.planning.schedule
     jobs = Counter(job.state for job in farm.jobs.values())
     machines = Counter(machine.state for machine in farm.machines.values())
-    tasks = Counter(task.kind for task in walk_list(farm, schedule, service.shop, now()))
+    tasks = Counter(task.kind for task in walk_list(farm, schedule, service.shop, now(), service.lives))
     steps = sum(map(len, schedule.steps.values()))
     return {
         INFO: [Sample(1, {"farm": service.shop.name, "version": __version__})],
@@ -153,6 +181,33 @@ def _state(context: Context) -> dict[Metric, list[Sample]]:
         REVISION: [Sample(farm.revision)],
         STREAMS: [Sample(context.feed.followers)],
     }
+
+
+_LINK_COUNTS = {
+    "lines": LINK_LINES,
+    "resends": LINK_RESENDS,
+    "timeouts": LINK_TIMEOUTS,
+    "garbled": LINK_GARBLED,
+    "underruns": LINK_UNDERRUNS,
+}
+
+
+def _links(lives: Mapping[str, Live]) -> dict[Metric, list[Sample]]:
+    """Of machines whose drivers tell of their links; gauges only while the link is up."""
+    samples: dict[Metric, list[Sample]] = {
+        metric: [] for metric in (*_LINK_COUNTS.values(), LINK_NOISE, TURN_ROUND)
+    }
+    for name, live in lives.items():
+        machine = {"machine": name}
+        for field_name, total in live.link_totals().items():
+            samples[_LINK_COUNTS[field_name]].append(Sample(total, machine))
+        if (health := live.health) is None or live.lost is not None:
+            continue
+        samples[LINK_NOISE].append(Sample(health.noise, machine))
+        for quantile, value in (("0.5", health.turn_round_p50_s), ("0.99", health.turn_round_p99_s)):
+            if value is not None:
+                samples[TURN_ROUND].append(Sample(value, {**machine, "quantile": quantile}))
+    return samples
 
 
 def _made(rows: Iterable[ThroughputRow]) -> dict[Metric, list[Sample]]:

@@ -66,7 +66,7 @@ async def get_problem(context: Ctx) -> View:
 async def get_next(context: Ctx) -> View:
     """What people should do next, the most urgent first."""
     service = context.service
-    tasks = walk_list(service.farm, service.planning.schedule, service.shop, now())
+    tasks = walk_list(service.farm, service.planning.schedule, service.shop, now(), service.lives)
     return {"tasks": [task_view(task) for task in tasks]}
 
 

@@ -35,9 +35,7 @@ NOT_FARMD = ErrorCode(
     "check --url or FARMCTL_URL, and the daemon's log",
 )
 BAD_URL = ErrorCode("bad-url", "this is not an address farmctl can use", "write http://HOST:PORT")
-STREAM_ENDED = ErrorCode(
-    "stream-ended", "the daemon ended the stream of events", "start it again, then follow again"
-)
+STREAM_ENDED = ErrorCode("stream-ended", "the daemon ended the stream", "start it again, then follow again")
 
 CONNECT_S = 5.0
 ANSWER_S = 30.0
@@ -109,15 +107,19 @@ class Client:
             timeout=httpx.Timeout(UPLOAD_S, connect=CONNECT_S),
         )
 
-    def follow(self, after: int, **query: str | None) -> Iterator[Json | None]:
-        """Events after a number as the daemon records them; None for a sign of life. Ends with an error."""
+    def follow(self, *path: str, after: int, **query: str | None) -> Iterator[Json | None]:
+        """What is at an address after a number, as it happens; None for a sign of life. Ends with an error."""
         params = {key: value for key, value in query.items() if value is not None}
         headers = {"Accept": "text/event-stream", "Last-Event-ID": str(after)}
         timeout = httpx.Timeout(SILENCE_S, connect=CONNECT_S)
         with (
             self._transport_errors(),
             self._http.stream(
-                "GET", "/events", params={**params, "after": str(after)}, headers=headers, timeout=timeout
+                "GET",
+                _address(path),
+                params={**params, "after": str(after)},
+                headers=headers,
+                timeout=timeout,
             ) as response,
         ):
             if response.status_code != 200:
@@ -128,7 +130,7 @@ class Client:
         raise LinkLost(STREAM_ENDED, where=self.url)
 
     def _ask(self, method: str, path: tuple[str, ...], **request: Any) -> Json:
-        url = "/" + "/".join(quote(part, safe="") for part in path)
+        url = _address(path)
         with self._transport_errors():
             response = self._http.request(method, url, **request)
         if not response.is_success:
@@ -175,6 +177,10 @@ def server_sent(lines: Iterable[str]) -> Iterator[str | None]:
         elif not line and data:
             yield "\n".join(data)
             data = []
+
+
+def _address(path: tuple[str, ...]) -> str:
+    return "/" + "/".join(quote(part, safe="") for part in path)
 
 
 def _who() -> str:

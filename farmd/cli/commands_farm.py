@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import itertools
-import sys
-import time
-from collections.abc import Iterator
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from farmd.cli.commands_jobs import JobId, is_job
-from farmd.cli.errors import NoDaemon
 from farmd.cli.session import Session, command, console
 from farmd.cli.text import here, since_time
-from farmd.model.errors import LinkLost
 
 if TYPE_CHECKING:
     from farmd.cli.client import Client
 
-RECONNECT_S = (1.0, 2.0, 5.0, 10.0, 30.0)
-"""How long `events --follow` waits before each try to find a lost daemon again."""
 EVENTS = 1000
 
 
@@ -106,6 +99,7 @@ def register(app: typer.Typer) -> None:
         farmctl events --machine mk4-03 -n 50
         farmctl events --follow --json | jq .kind
         """
+        from farmd.cli.following import followed
         from farmd.cli.pages import events_text
 
         about = {"job": job, "machine": machine, "run": run}
@@ -115,7 +109,8 @@ def register(app: typer.Typer) -> None:
                 session.show({"events": last}, *events_text(last, here()))
                 return
             after = last[-1]["seq"] if last else 0
-            for event in itertools.chain(last, _followed(client, after, about)):
+            later = followed(lambda seen: client.follow("events", after=seen, **about), after, "seq")
+            for event in itertools.chain(last, later):
                 _show_event(session, event)
 
     @command(app)
@@ -178,22 +173,3 @@ def _show_event(session: Session, event: Any) -> None:
         session.print_json(event, indent=None)
     else:
         console().print(event_line(event, here()), soft_wrap=True)
-
-
-def _followed(client: Client, after: int, about: dict[str, str | None]) -> Iterator[Any]:
-    """Events after a number, for ever: a lost daemon is looked for again, and told of once."""
-    tries = 0
-    while True:
-        try:
-            for event in client.follow(after, **about):
-                tries = 0
-                if event is not None:
-                    after = max(after, event["seq"])
-                    yield event
-        except (NoDaemon, LinkLost) as error:
-            if tries == len(RECONNECT_S):
-                raise
-            if tries == 0:
-                print(f"lost the daemon ({error.what}), looking for it again", file=sys.stderr)
-            time.sleep(RECONNECT_S[tries])
-            tries += 1

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +14,9 @@ from farmd.cli.errors import REFUSED, Failed, Told
 from farmd.cli.session import Session, command
 from farmd.cli.text import here, plain
 from farmd.model.errors import ErrorCode
+
+if TYPE_CHECKING:
+    from farmd.cli.client import Client
 
 NOT_STOPPED = ErrorCode(
     "not-stopped", "the machine could not be told to stop", "stop it at the machine itself, now"
@@ -44,17 +49,62 @@ def register(app: typer.Typer) -> None:
         session.show(answer, machines_table(found, here()) if found else "no machines")
 
     @command(app)
-    def machine(session: Session, name: MachineName) -> None:
+    def machine(
+        session: Session,
+        name: MachineName,
+        terminal: Annotated[
+            bool, typer.Option("--terminal", help="What went over its link instead, line by line.")
+        ] = False,
+        follow: Annotated[
+            bool, typer.Option("--follow", "-f", help="With --terminal: go on as it happens.")
+        ] = False,
+    ) -> None:
         """Everything about one machine, and its last runs.
+
+        With --terminal --follow --json, one JSON object a line.
 
         \b
         farmctl machine mk4-03
+        farmctl machine mk4-03 --terminal --follow
         """
         from farmd.cli.pages import machine_page
 
+        if follow and not terminal:
+            raise typer.BadParameter("--follow goes with --terminal")
         with session.client() as client:
+            if terminal:
+                _terminal(session, client, name, follow=follow)
+                return
             view = client.get("machines", name)
         session.show(view, machine_page(view, here()))
+
+    @command(app)
+    def send(
+        session: Session,
+        name: MachineName,
+        words: Annotated[list[str], typer.Argument(metavar="COMMAND…", help="One line of G-code.")],
+        reason: Reason = "",
+    ) -> None:
+        """Send a machine one command by hand, and show what it answers.
+
+        Questions at any time; small adjustments (fan, speed, flow, display) while a run is open; everything
+        else that is not forbidden only on a machine that you hold. What may have left something on the bed
+        takes the permit away: say `farmctl clear` when it is clear.
+
+        \b
+        farmctl send mk4-03 M114
+        farmctl send mk4-03 M220 S80 --reason "stringing"
+        farmctl hold mk4-03; farmctl send mk4-03 G28; farmctl release mk4-03
+        """
+        from farmd.cli.text import plain
+
+        with session.client() as client:
+            body = {"command": " ".join(words), "reason": reason}
+            answer = client.post("machines", name, "command", body=body)
+        shown = [plain(line) for line in answer["lines"]] or (["ok"] if answer["complete"] else [])
+        if not answer["complete"]:
+            shown.append(f"no answer yet: see `farmctl machine {plain(name)} --terminal --follow`")
+        session.show(answer, *shown)
 
     @command(app)
     def pause(session: Session, name: MachineName, reason: Reason = "") -> None:
@@ -193,7 +243,6 @@ def register(app: typer.Typer) -> None:
             view = client.post("runs", run, "resolve", body={"verdict": verdict.value})
         session.show(view, f"{view['id']} on {view['machine']} is {view['outcome'] or view['state']}")
 
-
     @command(app, name="continue")
     def go_on(
         session: Session,
@@ -210,6 +259,35 @@ def register(app: typer.Typer) -> None:
         with session.client() as client:
             view = client.post("runs", run, "continue", body={})
         session.show(view, f"{view['id']} goes on with {run} on {view['machine']}")
+
+
+def _terminal(session: Session, client: Client, name: str, *, follow: bool) -> None:
+    from farmd.cli.following import followed
+    from farmd.cli.session import console
+    from farmd.cli.terminal import terminal_text
+
+    out = console()
+    answer = client.get("machines", name, "terminal")
+    page = answer["lines"]
+    if not follow:
+        session.show(answer, *terminal_text(page, on_terminal=out.is_terminal))
+        return
+    seen = page[-1]["number"] if page else 0
+    later = followed(lambda after: client.follow("machines", name, "terminal", after=after), seen, "number")
+    for line, before in _with_before(itertools.chain(page, later)):
+        if session.json:
+            session.print_json(line, indent=None)
+            continue
+        for text in terminal_text([line], on_terminal=out.is_terminal, after=before):
+            out.print(text, soft_wrap=True)
+
+
+def _with_before(lines: Iterable[Any]) -> Iterator[tuple[Any, int | None]]:
+    """Each line with the number of the one before it."""
+    before = None
+    for line in lines:
+        yield line, before
+        before = line["number"]
 
 
 def _drive(session: Session, name: str, verb: str, reason: str) -> None:

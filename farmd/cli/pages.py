@@ -6,7 +6,7 @@ Pure: views and `now` in, rich renderables out.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -101,6 +101,7 @@ def machine_page(machine: View, now: datetime) -> RenderableType:
         ("next", following),
         ("layer", machine["layer"] and str(machine["layer"])),
         *((heater, _degrees(machine, heater)) for heater in machine["actual_c"]),
+        *_link(machine["health"]),
         *(("look", what) for what in machine["attention"].values()),
         ("driver", " ".join(filter(None, (machine["driver"], machine["firmware"])))),
         ("group", machine["group"]),
@@ -110,6 +111,23 @@ def machine_page(machine: View, now: datetime) -> RenderableType:
     if machine["runs"]:
         parts += [Text(), runs_table(machine["runs"], now, machine=False)]
     return Group(*parts)
+
+
+def _link(health: View | None) -> list[tuple[str, str]]:
+    """How good the link is, in two lines."""
+    if health is None:
+        return []
+    told = [f"lines {health['lines']:,}", f"resends {health['resends']}", f"time-outs {health['timeouts']}"]
+    told += [f"garbled {health['garbled']}", f"{100 * health['noise']:.1f} % of the last lines damaged"]
+    pace = []
+    if health["turn_round_p50_s"] is not None:
+        times = [health["turn_round_p50_s"], health["turn_round_p99_s"]]
+        half, most = (f"{1000 * value:.1f} ms" if value is not None else "–" for value in times)
+        pace.append(f"answers in {half}, 99 of 100 in {most}")
+    if health["underruns"] is not None:
+        pace.append(f"under-runs {health['underruns']}")
+    pace += [f"sent by {health['mode']}"] if health["mode"] else []
+    return [("link", ", ".join(told)), ("", ", ".join(pace))]
 
 
 def _degrees(machine: View, heater: str) -> str:
@@ -125,7 +143,33 @@ def why_page(answer: View, now: datetime) -> RenderableType:
         where = f" on {plain(answer['machine'])}" if answer["machine"] else ""
         start, end = clock(answer["start_at"], now), clock(answer["end_at"], now)
         parts.append(Text(f"next start {start}{where}, the last of it ends {end}"))
-    return Group(*parts, Text(), why_table(answer["machines"]))
+    for waiting in answer["waiting"]:
+        parts += _waiting(waiting, now, several=len(answer["waiting"]) > 1)
+    return Group(*parts, Text(), why_table(answer["machines"], now))
+
+
+def _waiting(waiting: View, now: datetime, *, several: bool) -> Iterator[Text]:
+    """What one thing of the job waits for; with a heading where there are several."""
+    if several:
+        head = f"{plain(waiting['work'])} {plain(waiting['operation'])}: {plain(waiting['what'])}"
+        if waiting["start_at"]:
+            head += f", {clock(waiting['start_at'], now)} to {clock(waiting['end_at'], now)}"
+        yield Text(head, "bold")
+    for wait in waiting["waits"]:
+        yield Text(f"  until {clock(wait['until'], now)}  {plain(wait['what'])}")
+    if waiting["late_s"]:
+        told = f"  {span(waiting['late_s'])} late"
+        if waiting["alone_end_at"]:
+            told += f"; with nothing else to make it would end {clock(waiting['alone_end_at'], now)}"
+        yield Text(told, "yellow")
+    for each in waiting["passed"]:
+        if each["more_s"] is None:
+            cost = "before it there is nobody's working time"
+        elif each["more_s"] > 0:
+            cost = f"going before it would cost {span(each['more_s'])} of weighted delay"
+        else:
+            cost = f"going before it would save {span(-each['more_s'])} of weighted delay"
+        yield Text(f"  behind {plain(each['work'])} (priority {each['priority']:g}): {cost}")
 
 
 def plan_page(plan: View, now: datetime) -> RenderableType:

@@ -121,15 +121,23 @@ def walk_table(tasks: Sequence[View], now: datetime) -> Table:
     return grid((">#", "When", "Machine", "Do", "=What, and the command to type"), rows)
 
 
-TASK_STYLE = {"resolve": "bold red", "fault": "red", "clear": "yellow", "load": "cyan", "link": "magenta"}
+TASK_STYLE = {
+    "resolve": "bold red",
+    "fault": "red",
+    "clear": "yellow",
+    "load": "cyan",
+    "link": "magenta",
+    "noise": "magenta",
+}
 
 
-def why_table(machines: Iterable[View]) -> Table:
+def why_table(machines: Iterable[View], now: datetime) -> Table:
     return grid(
-        ("Machine", "Rule", "=What is in the way", "=What frees it"),
+        ("Machine", ">Would end", "Rule", "=What is in the way", "=What frees it"),
         (
             (
                 each["machine"],
+                clock(each["end_at"], now),
                 Text(each["rule"], "green" if each["rule"] == "planned" else ""),
                 each["what"],
                 each["remedy"],

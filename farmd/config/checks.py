@@ -37,7 +37,11 @@ BAD_VALUE = ErrorCode(
     "a setting has a value that it cannot have",
     "correct it as docs/CONFIGURATION.md says",
 )
-DUPLICATE = ErrorCode("config-duplicate", "two tables have the same name", "rename or remove one of them")
+DUPLICATE = ErrorCode(
+    "config-duplicate",
+    "two tables have the same name, or two machines one port",
+    "rename or remove one of them",
+)
 UNKNOWN_MATERIAL = ErrorCode(
     "config-unknown-material",
     "no [[material]] has this name or is its family",
@@ -121,10 +125,11 @@ def problems(raw: Mapping[str, Any]) -> Iterator[Problem]:
     yield from _counted(raw)
     yield from _duplicates(raw, "changeover", ("from", "to"))
     yield from _materials(raw)
+    sole: dict[tuple[str, str, str], Path] = {}
     for index, machine in _tables(raw, "machine"):
         path: Path = ("machine", index)
         yield from _kind(machine, path)
-        yield from _driver(machine, path)
+        yield from _driver(machine, path, sole)
 
 
 def _tables(raw: Mapping[str, Any], array: str) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -202,8 +207,10 @@ def _kind(machine: Mapping[str, Any], path: Path) -> Iterator[Problem]:
             yield Problem((*path, key), BAD_VALUE, f"{kind} has no {key}", "remove it, or correct `process`")
 
 
-def _driver(machine: Mapping[str, Any], path: Path) -> Iterator[Problem]:
-    """The driver exists and takes the settings of `[machine.link]`."""
+def _driver(
+    machine: Mapping[str, Any], path: Path, sole: dict[tuple[str, str, str], Path]
+) -> Iterator[Problem]:
+    """The driver exists and takes the settings of `[machine.link]`; `sole` has what others have for themselves."""
     name, link = machine.get("driver"), machine.get("link", {})
     if not isinstance(name, str) or not name or not isinstance(link, dict):
         return
@@ -216,6 +223,17 @@ def _driver(machine: Mapping[str, Any], path: Path) -> Iterator[Problem]:
         settings_type.model_validate(link)
     except ValidationError as error:
         yield from validation_problems(error, settings_type, (*path, "link"))
+    count = machine.get("count", 1)
+    for key in settings_type.sole:
+        if not isinstance(value := link.get(key), str):
+            continue
+        here: Path = (*path, "link", key)
+        what = f"{dotted(here)} = {value!r}: another machine has that already"
+        if (other := sole.setdefault((name, key, value), here)) != here:
+            yield Problem(here, DUPLICATE, what, "give each machine its own", other=other)
+        elif isinstance(count, int) and count > 1:
+            what = f"{dotted(here)} = {value!r}: {count} machines cannot share it"
+            yield Problem(here, DUPLICATE, what, "write one [[machine]] for each")
 
 
 Locate = Callable[[Path], str]

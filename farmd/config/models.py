@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict
 
+from farmd.gcode import CLASSES, PERMISSIONS, is_allowable
 from farmd.model.machine import ChamberSpec, MachineSpec
 from farmd.model.work import PRINT
 
@@ -32,6 +33,12 @@ def _machine_name(name: str) -> str:
             "letters, digits, '.', '_' and '-' only, beginning with a letter or digit, at most 63,"
             " and not like an id ('J-', 'R-', 'B-', 'P-')"
         )
+    return name
+
+
+def _allow(name: str) -> str:
+    if not is_allowable(name):
+        raise ValueError(f"nothing of this name can be allowed; {', '.join((*CLASSES, *PERMISSIONS))} can")
     return name
 
 
@@ -96,6 +103,10 @@ class FarmTable(Table):
     """Where database, vault, token and drivers' memories live; relative to this file's folder."""
     out_of_sight_s: Amount = 900.0
     """How long a machine without a history of its own may be unseen before its permit is void."""
+    noisy_percent: Amount = 2.0
+    """From which share of damaged lines on people are told that a link is noisy; 0 for never."""
+    noisy_resends_per_min: Amount = 5.0
+    """The same, from so many lines sent once more within a minute; 0 for never."""
 
 
 class ApiTable(Table):
@@ -180,6 +191,8 @@ class MachineTable(Table):
     """Files that heat the bed further are refused."""
     max_chamber_c: Amount = 60.0
     """Files that heat the chamber further are refused."""
+    allow: Annotated[tuple[Annotated[str, AfterValidator(_allow)], ...], Strict(False)] = ()
+    """What is harmless on this machine and forbidden elsewhere: classes of machines, or single commands."""
     operations: Names = (PRINT,)
     """The steps of routes that it performs."""
     operation_minutes: Annotated[float, Field(gt=0)] | None = None
@@ -212,6 +225,7 @@ class MachineTable(Table):
             max_nozzle_c=self.max_nozzle_c,
             max_bed_c=self.max_bed_c,
             max_chamber_c=self.max_chamber_c,
+            allow=self.allow,
             chamber=self.chamber.spec() if self.chamber else None,
             operations=self.operations,
             operation_s=(self.operation_minutes or 0.0) * 60,
@@ -264,6 +278,8 @@ class PlannerTable(Table):
     """Weighted seconds of tardiness that one second of a person's work is worth."""
     stability_price_s: Amount = 9000.0
     """Weighted seconds of tardiness that it takes to move announced work to another machine."""
+    due_buffers: Amount = 1.0
+    """How much room is kept before due dates for failures and for what is not ordered yet; 0 none."""
 
 
 class TargetTable(Table):

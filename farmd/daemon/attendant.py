@@ -8,8 +8,8 @@ machine alone; that of a bug stays until a person releases it. How a run is star
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import TypeVar
 
 import structlog
 
@@ -18,6 +18,8 @@ from farmd.daemon.dispatch import NewBuild
 from farmd.daemon.evidence import Situation, facts_of, permit_of
 from farmd.daemon.ids import IdSource
 from farmd.daemon.ledger import Ledger
+from farmd.daemon.live import Live, Trouble
+from farmd.daemon.noise import NoiseWatch
 from farmd.daemon.shop import Shop
 from farmd.daemon.starter import Starter
 from farmd.driver import (
@@ -28,11 +30,14 @@ from farmd.driver import (
     Faulted,
     ForeignEnded,
     ForeignStarted,
+    LinkHealth,
     Observed,
     Progressed,
     Rebooted,
+    Reply,
     RunFile,
     Temperatures,
+    TerminalLine,
     now,
 )
 from farmd.model import facts as f
@@ -48,20 +53,9 @@ STEADY_S = 60.0
 
 NO_LINK = ErrorCode("no-link", "there is no link to the machine", "look at its power, cable and port")
 
+T = TypeVar("T")
+
 log = structlog.get_logger("attendant")
-
-
-@dataclass(slots=True)
-class Live:
-    """Telemetry of one machine: what is worth showing and not worth recording."""
-
-    fraction: float | None = None
-    layer: int | None = None
-    remaining_s: float | None = None
-    actual_c: dict[str, float] = field(default_factory=dict)
-    target_c: dict[str, float] = field(default_factory=dict)
-    attention: dict[str, str] = field(default_factory=dict)
-    firmware: str = ""
 
 
 class Attendant:
@@ -88,6 +82,7 @@ class Attendant:
         self._linked_at = 0.0
         self._failures = 0
         self._lost_as = ""
+        self._noise = NoiseWatch(shop.noise)
         self._log = log.bind(machine=name)
         self.starter = Starter(self, ledger=ledger, shop=shop, ids=ids, open_file=open_file)
 
@@ -141,6 +136,8 @@ class Attendant:
         self._linked = False
         # What was read before the loss is not so now.
         self.live.actual_c, self.live.target_c = {}, {}
+        self.live.lost, self.live.noisy = Trouble.of(error), None
+        self._noise.forget()
         self.starter.disturb(error.what)
         machine = self.machine
         if isinstance(error, LinkLost | ProtocolError):
@@ -180,6 +177,9 @@ class Attendant:
             case Temperatures():
                 self.live.actual_c, self.live.target_c = event.actual_c, event.target_c
                 return
+            case LinkHealth():
+                self._judge(event)
+                return
             case Attention():
                 self.live.attention[event.code] = event.what
                 self._log.warning("attention", code=event.code, what=event.what)
@@ -205,11 +205,26 @@ class Attendant:
             if refused.code is NOT_STORABLE:
                 self.fault(fault_of(bug_of(refused)))
 
+    def _judge(self, health: LinkHealth) -> None:
+        """Tell of a noisy link before it ruins a part: once when it begins, and once when it is over."""
+        live = self.live
+        live.take_health(health)
+        was, live.noisy = live.noisy, self._noise.judge(health, asyncio.get_running_loop().time())
+        if live.noisy is not None:
+            live.attention[live.noisy.code] = str(live.noisy)
+            if was is None:
+                self._log.warning("link noisy", what=live.noisy.what)
+        elif was is not None:
+            live.attention.pop(was.code, None)
+            self._log.info("link quiet again")
+
     def _link_up(self, event: Observed) -> None:
         if not self._linked:
             self._log.info("link up", activity=event.activity.value, run=event.run_id)
+            self.live.close_link()
             self._linked, self._linked_at = True, asyncio.get_running_loop().time()
         self._lost_as = ""
+        self.live.lost = None
         self.live.attention.clear()
         self.live.firmware = event.firmware
 
@@ -256,10 +271,25 @@ class Attendant:
         else:
             await self._ask(self.driver.recover())
 
-    async def _ask(self, command: Awaitable[None]) -> None:
+    async def command(self, text: str) -> Reply:
+        """Send one command that a person typed; who may and when is `typed`'s business."""
+        return await self._ask(self.driver.command(text))
+
+    def terminal(self, after: int) -> Sequence[TerminalLine]:
+        """The last lines of the link above a number, also when it is lost. Raises `Refused`."""
+        try:
+            return self.driver.terminal(after)
+        except FarmdError:
+            raise
+        except Exception as error:
+            # Looking is no reason to stop a machine.
+            self._log.error("no terminal", exc_info=error)
+            raise bug_of(error) from error
+
+    async def _ask(self, command: Awaitable[T]) -> T:
         """Raises what the driver raises; a bug of its own as `MachineFault`."""
         try:
-            await command
+            return await command
         except FarmdError:
             raise
         except Exception as error:

@@ -8,7 +8,7 @@ start again.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
 from farmd.daemon.attendant import Attendant
 from farmd.daemon.counting import NOTHING_SAID, Counted, counts_of
@@ -16,7 +16,8 @@ from farmd.daemon.ids import IdSource
 from farmd.daemon.ledger import Ledger
 from farmd.daemon.onward import next_builds
 from farmd.daemon.shop import Shop, satisfies
-from farmd.driver import now
+from farmd.daemon.typed import Typing
+from farmd.driver import Reply, now
 from farmd.model import facts as f
 from farmd.model.errors import ErrorCode, Refused
 from farmd.model.lifecycle import JobState, MachineState, RunState
@@ -70,6 +71,7 @@ class Floor:
         self._attendants = attendants
         self._ids = ids
         self._spawn = spawn
+        self._typing = Typing(ledger, shop)
 
     # --- what a person did ------------------------------------------------------------------
 
@@ -250,17 +252,35 @@ class Floor:
             await self._ledger.record(f.MachineReleased(at=now(), actor=actor, machine=name))
         return self._ledger.farm.machines[name]
 
-    async def pause(self, name: str) -> None:
-        await self._attendant(name).pause()
+    async def pause(self, name: str, actor: str, reason: str = "") -> None:
+        await self._tell(name, "pause", actor, reason, self._attendant(name).pause)
 
-    async def resume(self, name: str) -> None:
-        await self._attendant(name).resume()
+    async def resume(self, name: str, actor: str, reason: str = "") -> None:
+        await self._tell(name, "resume", actor, reason, self._attendant(name).resume)
 
-    async def stop(self, name: str) -> None:
+    async def stop(self, name: str, actor: str, reason: str = "") -> None:
         """Cancel the run on a machine safely. Its end is recorded when the machine tells it."""
-        await self._attendant(name).stop()
+        await self._tell(name, "stop", actor, reason, self._attendant(name).stop)
 
-    async def estop(self, name: str | None, actor: str) -> list[str]:
+    async def _tell(
+        self, name: str, act: str, actor: str, reason: str, tell: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Tell a machine at once; that somebody did is on disk when this returns."""
+        machine = find_machine(self._ledger.farm, name)
+        asked = f.MachineAsked(
+            at=now(), actor=actor, machine=name, act=act, reason=reason, run_id=machine.run_id
+        )
+        durable = self._ledger.record(asked)
+        try:
+            await tell()
+        finally:
+            await durable
+
+    async def command(self, name: str, actor: str, text: str, reason: str = "") -> Reply:
+        """Send a machine one command that a person typed; see `Typing`."""
+        return await self._typing.send(self._attendant(name), actor, text, reason)
+
+    async def estop(self, name: str | None, actor: str, reason: str = "") -> list[str]:
         """Emergency stop of one machine, or of all. Sends before it records.
 
         Nothing is started on any of them until it is released, also where the stop could not be
@@ -268,8 +288,9 @@ class Floor:
         """
         names = list(self._attendants) if name is None else [name]
         problems = {each: self._attendant(each).estop() for each in names}
+        why = f"emergency stop: {reason}" if reason else "emergency stop"
         held: list[f.Fact] = [
-            f.MachineHeld(at=now(), actor=actor, machine=each, reason="emergency stop") for each in names
+            f.MachineHeld(at=now(), actor=actor, machine=each, reason=why) for each in names
         ]
         if held:
             await self._ledger.record(*held)

@@ -1,104 +1,293 @@
-"""Plans from a child process, one long-lived worker; see `plan_worker` for its other end.
+"""Plans from child processes; see `plan_worker` for their other end.
 
-A worker that does not answer in time, dies, or answers nonsense is killed and started anew at the
-next question. The question that it failed raises `PlannerFailed`.
+Two long-lived workers: one for first plans, which must come at once, and one that improves them for as long as
+nothing else is asked for. A worker that does not answer in time, dies, or answers nonsense is killed and started
+anew at the next question. The question that it failed raises `PlannerFailed`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
+from collections.abc import AsyncGenerator
+from contextlib import suppress
 from typing import Any
 
+import structlog
+
+from farmd.daemon.plan_wire import READY, Held, Question, head_of, pack_question, unpack_plan
 from farmd.daemon.planning import PlannerFailed
-from farmd.planner.fields import PlanningErrors
-from farmd.planner.plans import Plan, read_plan
+from farmd.driver import offload
+from farmd.planner.plans import Plan
 from farmd.planner.problem import Problem
 
 QUICK_EFFORT = 1
+"""A first plan by rules."""
+QUICK_S = 0.02
+"""How long what is left of the last plan is improved before it is published again."""
 QUICK_TIMEOUT_S = 30.0
-"""Generous: the first question also waits for the worker to start."""
 OVERTIME_S = 5.0
+SLICES = (0.1, 0.2, 0.3, 0.4)
+"""Shares of the budget after which a better plan is told: what breaks an improvement off costs only the last."""
+WARM_TIMEOUT_S = 900.0
+"""How long the planner's search may take to compile. A worker gets ready before it is asked anything: it is not
+killed for compiling."""
+START_WAIT_S = 5.0
+"""How long the first plan waits for that; it is then made uncompiled."""
+INTERPRETED = {"NUMBA_DISABLE_JIT": "1"}
 WORKER = (sys.executable, "-m", "farmd.daemon.plan_worker")
-LINE_LIMIT = 256 * 1024 * 1024
+HEAD_LIMIT = 64 * 1024 * 1024
+BODY_LIMIT = 256 * 1024 * 1024
+
+log = structlog.get_logger("planner")
+
+
+class Worker:
+    """One child process, and the one question that it may be busy with."""
+
+    def __init__(self) -> None:
+        self._interpreted = False
+        self._starting: asyncio.Task[None] | None = None
+        self._process: asyncio.subprocess.Process | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._held = Held()
+        self._number = 0
+        self._waiting: tuple[int, asyncio.Future[tuple[dict[str, Any], bytes]]] | None = None
+        self._answered = 0
+        self._asking = asyncio.Lock()
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._process is None else self._process.pid
+
+    async def be(self, *, interpreted: bool) -> None:
+        """Answer the next questions with the search compiled, or as it is written."""
+        if interpreted != self._interpreted:
+            await self.close()
+            self._interpreted = interpreted
+
+    async def ask(self, question: Question, timeout_s: float) -> Plan:
+        """The plan that it answers; raises `PlannerFailed`. Cancelled, it tells the worker to stop."""
+        async with self._asking:
+            try:
+                process = await self._started()
+                async with asyncio.timeout(timeout_s):
+                    head, body = await self._exchange(process, question)
+            except (TimeoutError, OSError, ValueError) as error:
+                await self.close()
+                raise PlannerFailed(f"the planner's worker did not answer: {error!r}") from error
+            except asyncio.CancelledError:
+                self._stop()
+                raise
+            if "error" in head:
+                self._held = Held()
+                raise PlannerFailed(str(head["error"]))
+            try:
+                return await offload(lambda: unpack_plan(head, body, question.problem))
+            except ValueError as error:
+                await self.close()
+                raise PlannerFailed(f"the planner's worker answered nonsense: {error}") from error
+
+    async def _exchange(
+        self, process: asyncio.subprocess.Process, question: Question
+    ) -> tuple[dict[str, Any], bytes]:
+        assert process.stdin is not None
+        pieces, held = await offload(lambda: pack_question(question, self._held))
+        self._number, self._held = question.number, held
+        answer: asyncio.Future[tuple[dict[str, Any], bytes]] = asyncio.get_running_loop().create_future()
+        self._waiting = (question.number, answer)
+        head = {"question": question.number, "pieces": [len(piece) for piece in pieces]}
+        # All of it at once: whoever breaks off in between must not leave half a question.
+        process.stdin.writelines((json.dumps(head).encode() + b"\n", *pieces))
+        await process.stdin.drain()
+        return await answer
+
+    def _stop(self) -> None:
+        """Nobody waits any more: whatever it answers to this question is dropped."""
+        process, waiting, self._waiting = self._process, self._waiting, None
+        if process is None or process.stdin is None or process.stdin.is_closing() or waiting is None:
+            return
+        process.stdin.write(json.dumps({"stop": waiting[0]}).encode() + b"\n")
+
+    async def _started(self) -> asyncio.subprocess.Process:
+        if self._process is not None and self._process.returncode is not None:
+            await self.close()
+        if self._starting is None:
+            self._starting = asyncio.create_task(self._start(), name="planner-start")
+        # A process half started would be nobody's.
+        await asyncio.shield(self._starting)
+        assert self._process is not None
+        return self._process
+
+    async def _start(self) -> None:
+        self._held = Held()
+        self._process = await asyncio.create_subprocess_exec(
+            *WORKER,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            limit=HEAD_LIMIT,
+            env={**os.environ, **INTERPRETED} if self._interpreted else None,
+        )
+        assert self._process.stdout is not None
+        async with asyncio.timeout(WARM_TIMEOUT_S):
+            hello = await self._process.stdout.readline()
+        if not hello or head_of(hello) != READY:
+            raise OSError(f"the worker did not get ready: {hello[:40]!r}")
+        self._reading = asyncio.create_task(self._read(self._process), name="planner-answers")
+
+    async def _read(self, process: asyncio.subprocess.Process) -> None:
+        """Hand answers to who waits for them, and drop all others."""
+        assert process.stdout is not None
+        error: Exception
+        try:
+            while line := await process.stdout.readline():
+                head = head_of(line)
+                number, length = head.get("question"), head.get("bytes", 0)
+                if type(length) is not int or not 0 <= length <= BODY_LIMIT:
+                    raise ValueError(f"an answer of {length!r} bytes")
+                body = await process.stdout.readexactly(length)
+                if type(number) is not int or not self._answered < number <= self._number:
+                    raise ValueError(f"an answer to question {number!r}, which nobody asked")
+                self._answered = number
+                if self._waiting is not None and self._waiting[0] == number:
+                    waiting, self._waiting = self._waiting[1], None
+                    if not waiting.done():
+                        waiting.set_result((head, body))
+            error = OSError("the worker ended")
+        except (OSError, ValueError, EOFError) as failure:
+            error = failure if isinstance(failure, (OSError, ValueError)) else OSError("the worker ended")
+        # Whoever asks next finds no process and starts one.
+        _kill(process)
+        if self._waiting is not None and not self._waiting[1].done():
+            self._waiting[1].set_exception(error)
+
+    async def close(self) -> None:
+        """End the process, if there is one."""
+        starting, self._starting = self._starting, None
+        if starting is not None and not starting.done() and self._process is not None:
+            _kill(self._process)
+        if starting is not None:
+            await asyncio.wait([starting])
+        process, self._process = self._process, None
+        reading, self._reading = self._reading, None
+        self._waiting = None
+        if process is None:
+            return
+        _kill(process)
+        await process.wait()
+        if reading is not None:
+            await reading
 
 
 class PlannerProcess:
-    """Owns the worker. `close` ends it."""
+    """Owns the workers. `close` ends them."""
 
     def __init__(self, *, policy: str, budget_s: float, stability_price_s: float, seed: int = 0) -> None:
         self._policy = policy
         self._budget_s = budget_s
         self._stability_price_s = stability_price_s
         self._seed = seed
-        self._process: asyncio.subprocess.Process | None = None
+        self._asked = 0
+        self.first, self.improver = Worker(), Worker()
+        self._warming: asyncio.Task[bool] | None = None
+        self._warmer = Warmer()
 
-    async def quick(self, problem: Problem) -> Plan:
-        return await self._ask(problem, {"effort": QUICK_EFFORT}, None, QUICK_TIMEOUT_S)
+    async def quick(self, problem: Problem, incumbent: Plan | None) -> Plan:
+        if incumbent is None or self._policy != "plan":
+            question = self._question(problem, None, effort=QUICK_EFFORT)
+        else:
+            question = self._question(problem, incumbent, seconds=QUICK_S)
+        warming = self._warm()
+        await asyncio.wait([warming], timeout=START_WAIT_S)
+        await self.first.be(interpreted=not warming.done() or not warming.result())
+        return await self.first.ask(question, QUICK_TIMEOUT_S)
 
-    async def better(self, problem: Problem, incumbent: Plan) -> Plan | None:
+    async def better(self, problem: Problem, incumbent: Plan) -> AsyncGenerator[Plan]:
         if self._policy != "plan" or self._budget_s <= 0:
-            return None
-        return await self._ask(problem, {"seconds": self._budget_s}, incumbent, self._budget_s + OVERTIME_S)
+            return
+        compiled = await asyncio.shield(self._warm())
+        await self.improver.be(interpreted=not compiled)
+        best = incumbent
+        for share in SLICES:
+            question = self._question(problem, best, seconds=share * self._budget_s)
+            found = await self.improver.ask(question, self._budget_s + OVERTIME_S)
+            if found.status != "infeasible" and found.assignments != best.assignments:
+                best = found
+                yield best
+            if found.status == "optimal":
+                return
 
-    async def _ask(
-        self, problem: Problem, budget: dict[str, float], incumbent: Plan | None, timeout_s: float
-    ) -> Plan:
-        request = {
-            "problem": problem.as_dict(),
-            "budget": budget,
-            "seed": self._seed,
-            "policy": self._policy,
-            "stability_price_s": self._stability_price_s,
-            "incumbent": incumbent.as_dict() if incumbent else None,
-        }
-        try:
-            async with asyncio.timeout(timeout_s):
-                reply = await self._exchange(json.dumps(request, separators=(",", ":")))
-        except (TimeoutError, OSError, ValueError) as error:
-            await self.close()
-            raise PlannerFailed(f"the planner's worker did not answer: {error!r}") from error
-        except asyncio.CancelledError:
-            # Its answer would be taken for the next question's.
-            await self.close()
-            raise
-        if "error" in reply:
-            raise PlannerFailed(str(reply["error"]))
-        try:
-            return read_plan(reply["plan"])
-        except (PlanningErrors, KeyError) as error:
-            await self.close()
-            raise PlannerFailed(f"the planner's worker answered nonsense: {error}") from error
+    def _question(
+        self,
+        problem: Problem,
+        incumbent: Plan | None,
+        *,
+        seconds: float | None = None,
+        effort: int | None = None,
+    ) -> Question:
+        self._asked += 1
+        return Question(
+            number=self._asked,
+            problem=problem,
+            seconds=seconds,
+            effort=effort,
+            seed=self._seed + self._asked,
+            policy=self._policy,
+            stability_price_s=self._stability_price_s,
+            incumbent=incumbent,
+        )
 
-    async def _exchange(self, line: str) -> dict[str, Any]:
-        process = await self._worker()
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(line.encode() + b"\n")
-        await process.stdin.drain()
-        answer = await process.stdout.readline()
-        if not answer:
-            raise OSError("the worker ended")
-        reply = json.loads(answer)
-        if not isinstance(reply, dict):
-            raise ValueError(f"the answer is not an object: {answer[:40]!r}")
-        return reply
-
-    async def _worker(self) -> asyncio.subprocess.Process:
-        if self._process is None or self._process.returncode is not None:
-            self._process = await asyncio.create_subprocess_exec(
-                *WORKER,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                limit=LINE_LIMIT,
-            )
-        return self._process
+    def _warm(self) -> asyncio.Task[bool]:
+        if self._warming is None:
+            self._warming = asyncio.create_task(self._warmer.run(), name="planner-warming")
+        return self._warming
 
     async def close(self) -> None:
-        """End the worker, if there is one."""
-        process, self._process = self._process, None
-        if process is None or process.returncode is not None:
-            return
+        """End the workers, if there are any."""
+        if self._warming is not None:
+            self._warmer.give_up()
+            await asyncio.wait([self._warming])
+        await self.first.close()
+        await self.improver.close()
+
+
+class Warmer:
+    """Has the planner's search compiled in a child of its own."""
+
+    def __init__(self) -> None:
+        self._child: asyncio.subprocess.Process | None = None
+        self._given_up = False
+
+    async def run(self) -> bool:
+        """Whether that can be done."""
+        child = self._child = await asyncio.create_subprocess_exec(
+            *WORKER, "--warm", stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE
+        )
+        if self._given_up:
+            _kill(child)
+        told = b""
+        try:
+            async with asyncio.timeout(WARM_TIMEOUT_S):
+                told, _ = await child.communicate()
+        except TimeoutError:
+            _kill(child)
+            await child.communicate()
+        text = told.decode(errors="replace").strip()
+        if child.returncode != 0:
+            if not self._given_up:
+                log.warning("the planner's search cannot be compiled", code=child.returncode, told=text)
+        else:
+            log.info("planner warm", told=text)
+        return child.returncode == 0
+
+    def give_up(self) -> None:
+        self._given_up = True
+        if self._child is not None:
+            _kill(self._child)
+
+
+def _kill(process: asyncio.subprocess.Process) -> None:
+    with suppress(ProcessLookupError):
         process.kill()
-        await process.wait()

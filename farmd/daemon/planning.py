@@ -1,27 +1,32 @@
 """Replanning: when the state changes, make a plan, have it checked, publish it.
 
-A greedy plan comes at once; a better one follows from whoever improves plans, in its own process
-and its own time. A result made from a state that has changed in what matters is dropped. Nothing
-is published that the checker refuses; the last good plan stays, and dispatch asks the rules again
-anyway. Whoever improves may hang, die or lie: that costs the improvement and nothing else. Work
-that no plan can hold is left out, with the reason, so that it does not keep the rest from being made.
+A new plan comes at once: what is left of the last one, with what is new put in, or by rules where there was none.
+Better ones follow from whoever improves plans, in its own process, until the next change breaks that off. A result
+made from a state that has changed in what matters is dropped. Nothing is published that the checker refuses; the
+last good plan stays, and dispatch asks the rules again anyway. Whoever improves may hang, die or lie: that costs
+the improvement and nothing else. Work that no plan can hold is left out, with the reason, so that it does not keep
+the rest from being made. What takes time with many jobs runs beside the loop, on a copy of the state.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import aclosing
 from typing import Protocol
 
 import structlog
 
+from farmd.daemon.carry import ahead, announced, carried
+from farmd.daemon.estimates import Estimates, ended_of
 from farmd.daemon.ledger import Ledger, Record
 from farmd.daemon.schedule import EMPTY, Schedule, Step, schedule_of
 from farmd.daemon.shop import Shop
 from farmd.daemon.snapshot import Snapshot, job_of_part, take_snapshot
-from farmd.driver import now
+from farmd.driver import now, offload, sleep
 from farmd.driver.clock import wait_until
 from farmd.model import facts as f
+from farmd.model.work import Build, Run
 from farmd.planner.check import check
 from farmd.planner.plans import Plan
 from farmd.planner.problem import Problem
@@ -68,10 +73,11 @@ log = structlog.get_logger("planning")
 class Planners(Protocol):
     """Who makes plans. Both raise nothing but `PlannerFailed`."""
 
-    async def quick(self, problem: Problem) -> Plan: ...
+    async def quick(self, problem: Problem, incumbent: Plan | None) -> Plan:
+        """A plan at once, from what is left of the last one if there is any."""
 
-    async def better(self, problem: Problem, incumbent: Plan) -> Plan | None:
-        """A plan that may be better than the incumbent, or None when there is nothing to gain."""
+    def better(self, problem: Problem, incumbent: Plan) -> AsyncGenerator[Plan]:
+        """Ever better plans than the incumbent, until nothing is to be gained. It may be broken off."""
 
 
 class PlannerFailed(Exception):
@@ -96,7 +102,10 @@ class Planning:
         self._dirty = asyncio.Event()
         self._dirty.set()
         self._generation = 0
-        self._begun: set[str] = set()
+        self._begun: list[Step] = []
+        self._since = 0
+        self._improving: asyncio.Task[None] | None = None
+        self._estimates = Estimates()
         self._listeners: list[Callable[[], None]] = []
         ledger.subscribe(self._on_records)
 
@@ -110,10 +119,18 @@ class Planning:
 
     def begin(self, step: Step) -> None:
         """A step of the published plan is being started: it is no longer ahead."""
-        self._begun.add(step.run_name)
-        self.schedule = self.schedule.without((step.run_name,))
+        self._begun.append(step)
+        self.schedule = self.schedule.after((step,))
+
+    def learn(self, runs: Iterable[tuple[Run, Build]]) -> None:
+        """Take into account runs that are over, the oldest first."""
+        for run, build in runs:
+            ended = ended_of(run, build, self._shop.specs.get(run.machine))
+            if ended is not None:
+                self._estimates.saw(ended)
 
     def _on_records(self, records: tuple[Record, ...]) -> None:
+        self.learn(_run_and_build(record) for record in records if isinstance(record.fact, f.RunEnded))
         if any(isinstance(record.fact, _MAKES_STALE) for record in records):
             self._generation += 1
         if any(not isinstance(record.fact, _TELLS_NOTHING_NEW) for record in records):
@@ -122,48 +139,60 @@ class Planning:
     async def run(self) -> None:
         """Plan on changes, for ever, at most once in `min_interval_s` of the loop's time."""
         wait_s = PERIOD_S
-        while True:
-            await wait_until(self._dirty, now() + wait_s)
-            self._dirty.clear()
-            try:
-                await self._replan()
-                wait_s = PERIOD_S
-            except PlannerFailed as failure:
-                self.failures += 1
-                log.warning("planner failed", why=str(failure))
-                wait_s = RETRY_S
-            await asyncio.sleep(self._min_interval_s)
+        async with asyncio.TaskGroup() as improving:
+            while True:
+                await wait_until(self._dirty, now() + wait_s)
+                self._dirty.clear()
+                if self._improving is not None:
+                    self._improving.cancel()
+                try:
+                    await self._replan(improving)
+                    wait_s = PERIOD_S
+                except PlannerFailed as failure:
+                    self._failed(failure)
+                    wait_s = RETRY_S
+                await asyncio.sleep(self._min_interval_s)
 
-    async def _replan(self) -> None:
+    def _failed(self, failure: PlannerFailed) -> None:
+        self.failures += 1
+        log.warning("planner failed", why=str(failure))
+
+    async def _replan(self, improving: asyncio.TaskGroup) -> None:
         generation = self._generation
         snapshot, plan = await self._first_plan()
-        self.snapshot = snapshot
         if plan is None:
-            self._publish(None, snapshot)
+            nothing = Schedule(snapshot.revision, now(), left_out=snapshot.left_out, policy=self._policy)
+            self._publish(None, snapshot, nothing)
             return
-        self._require_sound(plan, snapshot)
-        self._publish(plan, snapshot)
-        better = await self._planners.better(snapshot.problem, plan)
-        if better is None or better == plan:
-            return
-        self._require_sound(better, snapshot)
-        if self._generation != generation:
-            log.debug("dropped a plan of an older state")
-        elif better.status != INFEASIBLE:
-            self._publish(better, snapshot)
+        self._publish(plan, snapshot, await self._sound(plan, snapshot))
+        improvement = self._improve(snapshot, plan, generation)
+        self._improving = improving.create_task(improvement, name="improving-plan")
+
+    async def _improve(self, snapshot: Snapshot, plan: Plan, generation: int) -> None:
+        """Publish what is better, until nothing is or the state has changed; ask again where that fails."""
+        while True:
+            try:
+                async with aclosing(self._planners.better(snapshot.problem, plan)) as better:
+                    async for plan in better:
+                        schedule = await self._sound(plan, snapshot)
+                        if self._generation != generation:
+                            log.debug("dropped a plan of an older state")
+                            return
+                        self._publish(plan, snapshot, schedule)
+                return
+            except PlannerFailed as failure:
+                self._failed(failure)
+                await sleep(RETRY_S)
 
     async def _first_plan(self) -> tuple[Snapshot, Plan | None]:
         """The first plan that holds something, of as much work as it holds; None when there is none to do."""
         left_out: dict[str, str] = {}
         share = 1.0
         for _ in range(TRIES):
-            self._begun.clear()
-            snapshot = take_snapshot(
-                self._ledger.farm, self._shop, now(), self._announced(), backlog_share=share, without=left_out
-            )
+            snapshot, incumbent = await self._look(share, dict(left_out))
             if snapshot.is_empty:
                 return snapshot, None
-            plan = await self._planners.quick(snapshot.problem)
+            plan = await self._planners.quick(snapshot.problem, incumbent)
             if plan.status != INFEASIBLE:
                 return snapshot, plan
             named = _named(plan.reasons, snapshot)
@@ -172,29 +201,51 @@ class Planning:
             log.warning("no plan holds all the work", why=plan.reasons[:1], left_out=len(left_out))
         raise PlannerFailed(f"no plan holds any of the work: {'; '.join(plan.reasons[:3])}")
 
-    def _announced(self) -> list[tuple[str, str, float]]:
-        """The next step of each machine, as people were told."""
-        first = [steps[0] for steps in self.schedule.steps.values() if steps]
-        return [(step.run_name, step.machine, step.start_at) for step in first if step.work is not None]
+    async def _look(self, share: float, without: dict[str, str]) -> tuple[Snapshot, Plan | None]:
+        """The state as it is now, as a problem, and what is left of the last plan."""
+        farm, shop, now_s = self._ledger.farm.copy(), self._shop, now()
+        learnt = self._estimates.learnt()
+        last, origin_s, schedule = self.plan, self.snapshot.origin_s if self.snapshot else 0.0, self.schedule
+        self._since = len(self._begun)
 
-    def _require_sound(self, plan: Plan, snapshot: Snapshot) -> None:
-        """Raises `PlannerFailed` for a plan that the checker refuses."""
-        violations = check(snapshot.problem, plan)
-        if violations:
-            raise PlannerFailed(f"the checker refuses its plan: {violations[0]} ({len(violations)} in all)")
-
-    def _publish(self, plan: Plan | None, snapshot: Snapshot) -> None:
-        self.plan = plan
-        if plan is None:
-            self.schedule = Schedule(
-                snapshot.revision, now(), left_out=snapshot.left_out, policy=self._policy
+        def look() -> tuple[Snapshot, Plan | None]:
+            steps = ahead(last, schedule, origin_s) if last is not None else ()
+            snapshot = take_snapshot(
+                farm, shop, now_s, announced(steps), backlog_share=share, without=without, learnt=learnt
             )
-        else:
-            schedule = schedule_of(plan, snapshot, made_at=now(), policy=self._policy)
-            # A start may have come while the plan was being made.
-            self.schedule = schedule.without(self._begun)
+            return snapshot, carried(steps, snapshot.problem, snapshot.origin_s)
+
+        return await offload(look)
+
+    async def _sound(self, plan: Plan, snapshot: Snapshot) -> Schedule:
+        """The plan in the daemon's terms; raises `PlannerFailed` for one that the checker refuses."""
+        made_at = now()
+
+        def judge() -> Schedule | str:
+            violations = check(snapshot.problem, plan)
+            if violations:
+                return f"{violations[0]} ({len(violations)} in all)"
+            return schedule_of(plan, snapshot, made_at=made_at, policy=self._policy)
+
+        schedule = await offload(judge)
+        if isinstance(schedule, str):
+            raise PlannerFailed(f"the checker refuses its plan: {schedule}")
+        return schedule
+
+    def _publish(self, plan: Plan | None, snapshot: Snapshot, schedule: Schedule) -> None:
+        if snapshot is not self.snapshot:
+            # What had begun before the state was looked at is not in the plan any more.
+            del self._begun[: self._since]
+        self.plan, self.snapshot = plan, snapshot
+        self.schedule = schedule.after(self._begun)
         for listener in self._listeners:
             listener()
+
+
+def _run_and_build(record: Record) -> tuple[Run, Build]:
+    """Of a run's end."""
+    run = next(entity for entity in record.changed if isinstance(entity, Run))
+    return run, next(entity for entity in record.changed if isinstance(entity, Build))
 
 
 def _named(reasons: Iterable[str], snapshot: Snapshot) -> dict[str, str]:

@@ -144,7 +144,7 @@ def _safety(demand: Demand, spec: MachineSpec, shop: Shop) -> Obstacle | None:
             "submit the file again, then cancel one of the two jobs",
         )
     limits = shop.limits(spec, demand.job.material or spec.material)
-    violations = check_safety(sliced, limits)
+    violations = check_safety(sliced, limits, spec.allow)
     if not violations:
         return None
     first = violations[0]

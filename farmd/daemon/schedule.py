@@ -5,7 +5,7 @@ Pure. Turns the planner's assignments, whose ids only `snapshot` gives a meaning
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from farmd.daemon.snapshot import Snapshot, job_of_part, pieces_of_part, work_of_run
@@ -43,13 +43,28 @@ class Schedule:
             (s for steps in self.steps.values() for s in steps), key=lambda s: (s.start_at, s.machine)
         )
 
-    def without(self, begun: Collection[str]) -> Schedule:
-        """What is left when the steps of these names have begun."""
-        left = {
-            name: tuple(step for step in steps if step.run_name not in begun)
-            for name, steps in self.steps.items()
-        }
-        return replace(self, steps=left)
+    def after(self, begun: Iterable[Step]) -> Schedule:
+        """What is left when these steps, of this plan or of the one before, have begun.
+
+        Plates of a job are alike: the one that began counts as this plan's first on that machine, else as its
+        last anywhere.
+        """
+        steps = dict(self.steps)
+        for step in begun:
+            found = _same(step, steps.get(step.machine, ())) or _same(
+                step, sorted((s for each in steps.values() for s in each), key=lambda s: -s.start_at)
+            )
+            if found is not None:
+                steps[found.machine] = tuple(s for s in steps[found.machine] if s is not found)
+        return replace(self, steps=steps)
+
+
+def _same(begun: Step, steps: Iterable[Step]) -> Step | None:
+    """The first of the steps that does the work of the one that began."""
+    for step in steps:
+        if step.run_name == begun.run_name if begun.work is None else step.work == begun.work:
+            return step
+    return None
 
 
 EMPTY = Schedule(0, 0.0)

@@ -9,6 +9,7 @@ from farmd.daemon.attendant import Attendant
 from farmd.daemon.desk import Desk
 from farmd.daemon.floor import Floor
 from farmd.daemon.ledger import Ledger
+from farmd.daemon.live import Live
 from farmd.daemon.planning import Planning
 from farmd.daemon.shop import Shop
 from farmd.model.farm import Farm
@@ -33,3 +34,8 @@ class Service:
     @property
     def farm(self) -> Farm:
         return self.ledger.farm
+
+    @property
+    def lives(self) -> Mapping[str, Live]:
+        """What is known of each machine this moment."""
+        return {name: attendant.live for name, attendant in self.attendants.items()}

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from farmd.daemon.noise import NoiseLimits
 from farmd.driver import Capabilities
-from farmd.gcode import Limits
+from farmd.gcode import Limits, limits_of
 from farmd.model.machine import MachineSpec
 
 Windows = Callable[[float, float], Mapping[str, list[tuple[float, float]]]]
@@ -46,8 +47,12 @@ class Shop:
     """From one material to another, in seconds of a person's work."""
     horizon_s: float = 72 * 3600.0
     operator_price: float = 0.0
+    due_buffers: float = 1.0
+    """How much room is kept before due dates for what may come between; 0 none."""
     out_of_sight_s: float = 900.0
     """How long a machine without a history may be unseen before its unspent permit is void."""
+    noise: NoiseLimits = field(default_factory=NoiseLimits)
+    """From when on people are told of a noisy link."""
     parts_per_year: int = 1_000_000
     memo: dict[Hashable, Any] = field(default_factory=dict, compare=False)
     """What `rules.fitness` has answered before; the shop never changes, so neither do the answers."""
@@ -71,11 +76,8 @@ class Shop:
     def limits(self, spec: MachineSpec, material: str | None) -> Limits:
         """What a file may ask of this machine with this material."""
         known = self.material(material)
-        return Limits(
-            volume_mm=spec.volume_mm,
-            max_nozzle_c=spec.max_nozzle_c,
-            max_bed_c=spec.max_bed_c,
-            max_chamber_c=spec.max_chamber_c,
+        return replace(
+            limits_of(spec),
             material_max_nozzle_c=known.max_nozzle_c if known else None,
             material_max_bed_c=known.max_bed_c if known else None,
         )

@@ -15,6 +15,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from farmd.daemon.estimates import Learnt, kind_of
 from farmd.daemon.rules import can_make, demand_of, load_of, unwanted, wants_work
 from farmd.daemon.shop import Shop, satisfies
 from farmd.model.farm import Farm
@@ -33,6 +34,7 @@ BUNDLES_PER_PLATE = 10
 BUNDLES_PER_JOB = 4
 """A job is cut into at least so many bundles, so that it can be shared out to chambers."""
 MOST_OF_A_JOB = 1000
+NOTHING_LEARNT = Learnt()
 """Runs or powder parts of one job in one problem."""
 
 
@@ -72,11 +74,13 @@ def take_snapshot(
     *,
     backlog_share: float = 1.0,
     without: Mapping[str, str] = MappingProxyType({}),
+    learnt: Learnt = NOTHING_LEARNT,
 ) -> Snapshot:
     """What there is to make, on what, by whom and when.
 
     `announced` are (id, machine, start UTC). `without` are jobs and queued builds to leave out, with
-    the reason; `backlog_share` below 1 plans that much less far ahead.
+    the reason; `backlog_share` below 1 plans that much less far ahead. Durations and the room before
+    due dates follow what was `learnt`.
     """
     # Due dates may lie in the past; the problem's clock has no negative times.
     origin_s = min([now_s, *(job.due_at for job in farm.jobs.values() if job.due_at is not None)])
@@ -103,7 +107,7 @@ def take_snapshot(
     setups: dict[tuple[Hashable, ...], str] = {}
     of_parts = [each for each in work if _of_parts(each, specs.values())]
     whole = [each for each in work if each not in of_parts]
-    builds = tuple(_build(each, machines, types, setups, origin_s) for each in whole)
+    builds = tuple(_build(each, machines, types, setups, origin_s, learnt) for each in whole)
     problem = p.Problem(
         now_s=now_s - origin_s,
         objective="weighted_tardiness",
@@ -114,7 +118,9 @@ def take_snapshot(
         crews=tuple(p.Crew(name, name, people) for name, people in shop.people.items()),
         clear_s=shop.clear_s,
         changeover_s=_changeovers(shop, builds),
-        machines=tuple(_machine(farm, machines[name], spec, types, origin_s) for name, spec in specs.items()),
+        machines=tuple(
+            _machine(farm, machines[name], spec, types, origin_s, learnt) for name, spec in specs.items()
+        ),
         builds=builds,
         parts=tuple(part for each in of_parts for part in _parts(each, origin_s)),
         announced=tuple(
@@ -123,6 +129,7 @@ def take_snapshot(
             if machine in specs
         ),
         operator_price=shop.operator_price,
+        buffers=learnt.buffers(shop.due_buffers),
     )
     return Snapshot(problem, origin_s, farm.revision, left_out)
 
@@ -231,6 +238,7 @@ def _build(
     types: Mapping[str, str],
     setups: dict[tuple[Hashable, ...], str],
     origin_s: float,
+    learnt: Learnt,
 ) -> p.Build:
     made: Build | Job = work.build or work.jobs[0]
     first = work.fitting[0]
@@ -248,7 +256,10 @@ def _build(
     return p.Build(
         id=work.id,
         setup=setup,
-        duration_s={types[spec.name]: _duration_s(work, spec, parts) for spec in work.fitting},
+        duration_s={
+            types[spec.name]: _duration_s(work, spec, parts) * learnt.ratio(kind_of(spec))
+            for spec in work.fitting
+        },
         release_s=0.0,
         due_s=min(dues) - origin_s if dues else None,
         weight=max(job.priority for job in work.jobs),
@@ -307,20 +318,19 @@ def _types(specs: Mapping[str, MachineSpec], work: Iterable[_Work]) -> dict[str,
     kinds: dict[str, dict[tuple[int, ...], str]] = {}
     types: dict[str, str] = {}
     for name, spec in specs.items():
-        alike = _alike(spec)
+        alike = kind_of(spec)
         known = kinds.setdefault(alike, {})
         types[name] = known.setdefault(tuple(able[name]), f"{alike}~{len(known)}" if known else alike)
     return types
 
 
-def _alike(spec: MachineSpec) -> str:
-    if spec.chamber is not None or spec.is_station:
-        return spec.name
-    return f"{spec.group}:{spec.driver}:{'x'.join(f'{side:g}' for side in spec.volume_mm)}"
-
-
 def _machine(
-    farm: Farm, machine: Machine, spec: MachineSpec, types: Mapping[str, str], origin_s: float
+    farm: Farm,
+    machine: Machine,
+    spec: MachineSpec,
+    types: Mapping[str, str],
+    origin_s: float,
+    learnt: Learnt,
 ) -> p.Machine:
     chamber = spec.chamber
     if spec.is_station:
@@ -333,7 +343,7 @@ def _machine(
         name=spec.name,
         type=types[spec.name],
         process=spec.process,
-        available_s=max(0.0, free_at(farm, machine, spec) - origin_s),
+        available_s=max(0.0, free_at(farm, machine, spec, learnt.ratio(kind_of(spec))) - origin_s),
         setup=setup,
         chamber=None
         if chamber is None
@@ -350,19 +360,22 @@ def _machine(
     )
 
 
-def free_at(farm: Farm, machine: Machine, spec: MachineSpec) -> float:
-    """When the machine may be opened or cleared, as far as is known; UTC seconds."""
+def free_at(farm: Farm, machine: Machine, spec: MachineSpec, ratio: float = 1.0) -> float:
+    """When the machine may be opened or cleared, as far as is known; UTC seconds.
+
+    `ratio` is how much longer its runs are than their estimates.
+    """
     run = farm.runs.get(machine.run_id or "")
     if run is None:
         return machine.ready_at
     build = farm.builds.get(run.build_id)
     cooldown_s = spec.chamber.cooldown_s if spec.chamber else 0.0
-    return expected_end(run, build) + cooldown_s
+    return expected_end(run, build, ratio) + cooldown_s
 
 
-def expected_end(run: Run, build: Build | None) -> float:
+def expected_end(run: Run, build: Build | None, ratio: float = 1.0) -> float:
     """When an open run should end by its build's estimate; UTC seconds."""
-    return (run.started_at or run.intent_at) + (build.duration_s if build else 0.0)
+    return (run.started_at or run.intent_at) + (build.duration_s * ratio if build else 0.0)
 
 
 def _changeovers(shop: Shop, builds: Iterable[p.Build]) -> p.Changeover:

@@ -9,13 +9,13 @@ import dataclasses
 from datetime import UTC, datetime
 from typing import Any
 
-from farmd.daemon.attendant import Live
+from farmd.daemon.live import Live
 from farmd.daemon.rules import readiness
 from farmd.daemon.schedule import Schedule, Step
 from farmd.daemon.shop import Shop
 from farmd.daemon.snapshot import expected_end
 from farmd.daemon.walk import Task
-from farmd.daemon.why import Why, steps_for
+from farmd.daemon.why import Waiting, Why, steps_for
 from farmd.model.codec import encode
 from farmd.model.facts import Fact
 from farmd.model.farm import Farm
@@ -116,6 +116,7 @@ def machine_view(name: str, farm: Farm, shop: Shop, schedule: Schedule, live: Li
         "actual_c": dict(live.actual_c) if live else {},
         "target_c": dict(live.target_c) if live else {},
         "attention": dict(live.attention) if live else {},
+        "health": encode(live.health) if live and live.health else None,
         "firmware": live.firmware if live else "",
         "capabilities": encode(shop.capabilities[name]) if name in shop.capabilities else None,
     }
@@ -197,7 +198,17 @@ def task_view(task: Task) -> View:
 def why_view(answer: Why) -> View:
     view = dataclasses.asdict(answer)
     view["start_at"], view["end_at"] = iso(answer.start_at), iso(answer.end_at)
-    view["machines"] = list(view["machines"])
+    view["machines"] = [{**each, "end_at": iso(each["end_at"])} for each in view["machines"]]
+    view["waiting"] = [_waiting_view(each) for each in answer.waiting]
+    return view
+
+
+def _waiting_view(waiting: Waiting) -> View:
+    view = dataclasses.asdict(waiting)
+    for key in ("start_at", "end_at", "alone_end_at"):
+        view[key] = iso(view[key])
+    view["waits"] = [{**each, "until": iso(each["until"])} for each in view["waits"]]
+    view["passed"] = list(view["passed"])
     return view
 
 

@@ -7,9 +7,11 @@ command to tell farmd, in order: doubts, faults, then clearing and loading as th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from farmd.daemon.counting import how_to_clear
 from farmd.daemon.dispatch import NewBuild, still_wanted
+from farmd.daemon.live import Live, Lives, Trouble
 from farmd.daemon.rules import wanted_material, wrong_setup
 from farmd.daemon.schedule import Schedule, Step
 from farmd.daemon.shop import Shop
@@ -25,7 +27,7 @@ class Task:
 
     machine: str
     kind: str
-    """`resolve`, `fault`, `clear`, `load` or `link`, most urgent first."""
+    """`resolve`, `fault`, `clear`, `load`, `link` or `noise`, most urgent first."""
     what: str
     command: str
     at: float
@@ -35,22 +37,39 @@ class Task:
     nozzle_mm: float | None = None
 
 
-_URGENCY = {"resolve": 0, "fault": 1, "clear": 2, "load": 2, "link": 3}
+NO_LINK_YET = "look at power, cable and port"
+_URGENCY = {"resolve": 0, "fault": 1, "clear": 2, "load": 2, "link": 3, "noise": 4}
 
 
-def walk_list(farm: Farm, schedule: Schedule, shop: Shop, now_s: float) -> list[Task]:
-    """What people should do next, in order: doubts, faults, then clearing and loading by the plan's times."""
+def walk_list(
+    farm: Farm, schedule: Schedule, shop: Shop, now_s: float, lives: Lives = MappingProxyType({})
+) -> list[Task]:
+    """What people should do next, in order: doubts, faults, then clearing and loading by the plan's times, then
+    links. `lives` tell what is wrong with these."""
+    names = [name for name in farm.machines if name in shop.specs]
     tasks = [
         task
-        for name, machine in farm.machines.items()
-        if name in shop.specs
-        for task in _tasks(farm, schedule, shop, machine, shop.specs[name], now_s)
+        for name in names
+        for task in _tasks(
+            farm, schedule, shop, farm.machines[name], shop.specs[name], now_s, lives.get(name)
+        )
     ]
+    tasks += [_noise(name, live.noisy, now_s) for name in names if (live := lives.get(name)) and live.noisy]
     return sorted(tasks, key=lambda task: (_URGENCY[task.kind], task.at, task.machine))
 
 
+def _noise(name: str, trouble: Trouble, now_s: float) -> Task:
+    return Task(name, "noise", str(trouble), f"farmctl machine {name}", now_s, now_s)
+
+
 def _tasks(
-    farm: Farm, schedule: Schedule, shop: Shop, machine: Machine, spec: MachineSpec, now_s: float
+    farm: Farm,
+    schedule: Schedule,
+    shop: Shop,
+    machine: Machine,
+    spec: MachineSpec,
+    now_s: float,
+    live: Live | None,
 ) -> list[Task]:
     name = machine.name
     run = farm.runs.get(machine.run_id or "")
@@ -62,16 +81,8 @@ def _tasks(
         what = f"{machine.fault.what}: {machine.fault.remedy}"
         return [Task(name, "fault", what, f"farmctl release {name}", machine.since, machine.since)]
     if machine.state is MachineState.OFFLINE:
-        return [
-            Task(
-                name,
-                "link",
-                "no link: look at power, cable and port",
-                f"farmctl machine {name}",
-                now_s,
-                now_s,
-            )
-        ]
+        why = str(live.lost) if live and live.lost else NO_LINK_YET
+        return [Task(name, "link", f"no link: {why}", f"farmctl machine {name}", now_s, now_s)]
     if machine.run_id or machine.held or machine.state is MachineState.FOREIGN:
         return []
     step, wanted = _next_wanted(farm, schedule, shop, machine, spec)

@@ -1,12 +1,14 @@
-"""Why a job waits: machine by machine, the first rule that fails and what would free it. Pure."""
+"""Why a job waits: by the plan, step by step, and machine by machine, with what would free it. Pure."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from farmd.daemon.rules import Obstacle, builds_of, demand_of, fitness, readiness, wants_work, wrong_setup
 from farmd.daemon.schedule import Schedule, Step
 from farmd.daemon.shop import Shop
+from farmd.daemon.waits import NOTHING_TOLD, Passed, Reason, Told, reasons_of
 from farmd.model.farm import Farm
 from farmd.model.lifecycle import BuildState, JobState
 from farmd.model.work import PRINT, Build, Job
@@ -14,12 +16,38 @@ from farmd.model.work import PRINT, Build, Job
 
 @dataclass(frozen=True, slots=True)
 class MachineAnswer:
-    """What stands between the job and this machine; `rule` is "planned" where nothing does but time."""
+    """What stands between the job and this machine; `rule` is "planned" where nothing does but time.
+
+    `end_at` is when the job's next step would end there with all else as planned, UTC; None where it cannot.
+    """
 
     machine: str
     rule: str
     what: str
     remedy: str
+    end_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Something of the job that waits: its plates (`work` is the job's id), or a queued build of its parts.
+
+    Of several planned steps the first is told, and `more` is the number of the others. `waits` lie end to end.
+    `late_s` is by how much this step ends after its due date, `alone_end_at` when it would end if nothing else
+    were planned, `passed` what is before it on its machine.
+    """
+
+    work: str
+    operation: str
+    what: str
+    machine: str | None = None
+    start_at: float | None = None
+    end_at: float | None = None
+    more: int = 0
+    waits: tuple[Reason, ...] = ()
+    late_s: float = 0.0
+    alone_end_at: float | None = None
+    passed: tuple[Passed, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,23 +62,28 @@ class Why:
     end_at: float | None
     machine: str | None
     machines: tuple[MachineAnswer, ...]
+    waiting: tuple[Waiting, ...] = ()
 
 
-def why(farm: Farm, schedule: Schedule, shop: Shop, job: Job) -> Why:
-    """Why the job's missing parts are not being made this moment."""
-    steps = sorted(steps_for(farm, schedule, job), key=lambda step: step.start_at)
+def why(farm: Farm, schedule: Schedule, shop: Shop, job: Job, told: Told = NOTHING_TOLD) -> Why:
+    """Why the job's missing parts are not being made this moment. `told` is of `next_steps`."""
+    steps = steps_for(farm, schedule, job)
     first = steps[0] if steps else None
-    own = wants_work(job)
-    if own is not None and not _queued(farm, job):
+    own, queued = wants_work(job), _queued(farm, job)
+    waiting = _waiting(farm, schedule, job, steps, told)
+    if own is not None and not queued:
         answer = own
     elif first is not None:
+        kept = [wait.what for wait in _of(first, waiting).waits if wait.kind not in ("clear", "changeover")]
+        because = f": {', then '.join(kept)}" if kept else ""
         answer = Obstacle(
-            "planned", f"planned on {first.machine}", "see `farmctl next` for what people must do"
+            "planned", f"planned on {first.machine}{because}", "see `farmctl next` for what people must do"
         )
     else:
         reason = schedule.left_out.get(job.id)
         answer = Obstacle("not-planned", reason or "the plan does not have it yet", "see the machines below")
-    operation = next((b.operation for b in _queued(farm, job)), PRINT)
+    wanted = [build.operation for build in queued] + ([PRINT] if own is None else [])
+    ends = told.ends(first) if first is not None else {}
     return Why(
         job_id=job.id,
         state=job.state.value,
@@ -60,11 +93,54 @@ def why(farm: Farm, schedule: Schedule, shop: Shop, job: Job) -> Why:
         end_at=max((step.end_at for step in steps), default=None),
         machine=first.machine if first else None,
         machines=tuple(
-            _answer(farm, schedule, shop, job, name, operation)
+            _answer(farm, schedule, shop, job, name, wanted or [PRINT], ends.get(name))
             for name in sorted(farm.machines)
             if name in shop.specs
         ),
+        waiting=waiting,
     )
+
+
+def next_steps(farm: Farm, schedule: Schedule, job: Job) -> list[Step]:
+    """The first planned step of each thing of the job that waits, the earliest first."""
+    first: dict[str, Step] = {}
+    for step in steps_for(farm, schedule, job):
+        first.setdefault(step.work or job.id, step)
+    return list(first.values())
+
+
+def _waiting(farm: Farm, schedule: Schedule, job: Job, steps: list[Step], told: Told) -> tuple[Waiting, ...]:
+    found = []
+    operations = {build.id: build.operation for build in _queued(farm, job)}
+    of_work: dict[str, list[Step]] = {}
+    for step in steps:
+        of_work.setdefault(step.work or job.id, []).append(step)
+    for work, mine in of_work.items():
+        first = mine[0]
+        seen = told.step(first)
+        found.append(
+            Waiting(
+                work=work,
+                operation=operations.get(work, PRINT),
+                what=f"planned on {first.machine}",
+                machine=first.machine,
+                start_at=first.start_at,
+                end_at=first.end_at,
+                more=len(mine) - 1,
+                waits=reasons_of(farm, schedule, first, told),
+                late_s=seen.late.late_s if seen is not None and seen.late is not None else 0.0,
+                alone_end_at=told.alone_end_at(first),
+                passed=told.passed(first),
+            )
+        )
+    reason = schedule.left_out.get(job.id) or "the plan does not have it yet"
+    open_works = {**({job.id: PRINT} if wants_work(job) is None else {}), **operations}
+    found += [Waiting(work, op, reason) for work, op in open_works.items() if work not in of_work]
+    return tuple(found)
+
+
+def _of(step: Step, waiting: tuple[Waiting, ...]) -> Waiting:
+    return next(each for each in waiting if (each.machine, each.start_at) == (step.machine, step.start_at))
 
 
 def _queued(farm: Farm, job: Job) -> list[Build]:
@@ -72,9 +148,10 @@ def _queued(farm: Farm, job: Job) -> list[Build]:
 
 
 def steps_for(farm: Farm, schedule: Schedule, job: Job) -> list[Step]:
-    """The plan's steps that make parts of a job, or go on with them."""
+    """The plan's steps that make parts of a job, or go on with them, by time."""
     mine = _works(farm, job)
-    return [step for steps in schedule.steps.values() for step in steps if _makes(step, job, mine)]
+    steps = (step for steps in schedule.steps.values() for step in steps if _makes(step, job, mine))
+    return sorted(steps, key=lambda step: step.start_at)
 
 
 def _works(farm: Farm, job: Job) -> set[str]:
@@ -87,13 +164,24 @@ def _makes(step: Step, job: Job, mine: set[str]) -> bool:
     return step.work in mine or (job.id in mine and any(job_id == job.id for job_id, _ in step.items))
 
 
-def _answer(farm: Farm, schedule: Schedule, shop: Shop, job: Job, name: str, operation: str) -> MachineAnswer:
+def _answer(
+    farm: Farm,
+    schedule: Schedule,
+    shop: Shop,
+    job: Job,
+    name: str,
+    wanted: list[str],
+    end_at: float | None,
+) -> MachineAnswer:
+    """Of what the job wants done, the machine is asked for what it does; for the first where it does nothing of it."""
     spec, machine = shop.specs[name], farm.machines[name]
+    operation = next((each for each in wanted if each in spec.operations), wanted[0])
     obstacle = fitness(demand_of(farm, job, operation), spec, shop) or readiness(machine, farm)
     obstacle = obstacle or wrong_setup(machine, spec, job)
     if obstacle is None:
         obstacle = _queue(farm, schedule, job, name)
-    return MachineAnswer(name, obstacle.rule, obstacle.what, obstacle.remedy)
+    known = end_at if end_at is not None and math.isfinite(end_at) else None
+    return MachineAnswer(name, obstacle.rule, obstacle.what, obstacle.remedy, known)
 
 
 def _queue(farm: Farm, schedule: Schedule, job: Job, name: str) -> Obstacle:

@@ -10,6 +10,7 @@ from farmd.driver.api import (
     Capabilities,
     Driver,
     DriverSettings,
+    Reply,
     Report,
     RunFile,
     StartOrder,
@@ -36,12 +37,15 @@ from farmd.driver.events import (
     Started,
     Temperatures,
 )
+from farmd.driver.heat_guard import HEAT_GUARD, Alarm, HeaterRules, HeatGuard, rules_of
 from farmd.driver.registry import driver_names, find_driver
 
 __all__ = [
+    "HEAT_GUARD",
     "MACHINE_NOT_READY",
     "NOT_SUPPORTED",
     "Activity",
+    "Alarm",
     "Attention",
     "BedCleared",
     "Capabilities",
@@ -53,12 +57,15 @@ __all__ = [
     "Finished",
     "ForeignEnded",
     "ForeignStarted",
+    "HeatGuard",
+    "HeaterRules",
     "LinkHealth",
     "Observed",
     "Paused",
     "Progressed",
     "Rebooted",
     "Recovered",
+    "Reply",
     "Report",
     "Resumed",
     "RunFile",
@@ -70,6 +77,7 @@ __all__ = [
     "find_driver",
     "now",
     "offload",
+    "rules_of",
     "sleep",
     "sleep_until",
 ]

@@ -50,6 +50,9 @@ class DriverSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    sole: ClassVar[tuple[str, ...]] = ()
+    """Settings of which no two machines may have the same value, such as the port."""
+
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
@@ -102,8 +105,19 @@ class StartOrder:
 
 
 @dataclass(frozen=True, slots=True)
+class Reply:
+    """What a machine answered to one command, line by line; not `complete` when it had not yet said all."""
+
+    lines: tuple[str, ...] = ()
+    complete: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class TerminalLine:
-    """One line of a link as it was, sent or received. `number` rises by one with each, from 1."""
+    """One line of a link as it was, sent or received; `at` in UTC seconds.
+
+    `number` rises with each, from 1; one that is left out says that lines in between were not kept.
+    """
 
     number: int
     at: float
@@ -150,8 +164,8 @@ class Driver(abc.ABC):
         """A person says that the fault is mended: try to leave it. `Recovered` or `Faulted` follows."""
         raise Refused(NOT_SUPPORTED, "this driver cannot leave a fault by itself; restart the machine")
 
-    async def command(self, text: str) -> Sequence[str]:
-        """Send one command that a person typed and return what the machine answers, line by line.
+    async def command(self, text: str) -> Reply:
+        """Send one command that a person typed and return what the machine answers, within some seconds.
 
         Raises `Refused` when it may not be sent, or not now; nothing was sent then.
         """

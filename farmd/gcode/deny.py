@@ -1,19 +1,22 @@
 """The commands that no job, start script or terminal line may contain, each with its reason.
 
-The list is data; `check_line` compares one line with it after the canonical reading of `commands`.
-Values (temperatures, coordinates) are not judged here but in `safety`.
+The lists are data; `check_line` compares one line with them after the canonical reading of `commands`. What is
+forbidden unless the machine allows it is in `allow`. Temperatures and coordinates are not judged here but in
+`safety`; speeds and accelerations are, because no machine has a use for what lies beyond these bounds.
 """
 
 from __future__ import annotations
 
 import fnmatch
 import re
+from collections.abc import Collection, Mapping
 
+from farmd.gcode.allow import MAX_ACCELERATION_MM_S2, PERMISSIONS, Bounds, permitted
 from farmd.gcode.commands import COMMAND_LIMIT, TEXT_COMMANDS, WORD_LIMIT, Command, out_of_range, parse_line
 from farmd.gcode.lines import bare_command
 from farmd.gcode.summary import Finding
 
-_SETTINGS = "writes, resets or reads the settings stored in the machine"
+_SETTINGS = "writes, resets or checks the settings stored in the machine"
 _CARD = "reads or writes files on the machine's own card"
 _ORIGIN = "moves the origin, so that moves would not go where they were checked to go"
 _PINS = "switches the machine's pins or its power"
@@ -22,6 +25,7 @@ _HOST = "speaks to the host instead of the machine"
 _DRIVERS = "changes the currents of the motor drivers"
 _CALIBRATION = "changes a calibration that outlives the job"
 _MACRO = "runs a script stored on the machine"
+_HEATERS = "changes how the machine's heaters are driven or watched"
 
 DENIED_CODES: tuple[tuple[str, str], ...] = (
     ("G6", "moves the motors directly, past every limit"),
@@ -36,20 +40,26 @@ DENIED_CODES: tuple[tuple[str, str], ...] = (
     ("M110", _LINK),
     ("M112", "stops the machine as an emergency; farmd has its own emergency stop"),
     ("M118", _HOST),
+    ("M143", _HEATERS),
     ("M149", "changes the unit of temperatures, so that limits would not hold"),
     ("M206", _ORIGIN),
     ("M290", _ORIGIN),
     ("M301", _CALIBRATION),
     ("M302", "allows cold extrusion"),
     ("M303-M304", _CALIBRATION),
+    ("M305-M308", _HEATERS),
     ("M428", _ORIGIN),
     ("M471", _CARD),
-    ("M500-M504", _SETTINGS),
+    ("M500-M502", _SETTINGS),
+    ("M504", _SETTINGS),
     ("M550-M559", "changes the machine's network, name or probe"),
+    ("M570", _HEATERS),
     ("M575", _LINK),
+    ("M584", _PINS),
     ("M851", _CALIBRATION),
     ("M906-M919", _DRIVERS),
     ("M928", _CARD),
+    ("M950", _PINS),
     ("M997", "updates the firmware"),
     ("M999", "restarts the machine"),
 )
@@ -76,6 +86,22 @@ DENIED_WORDS: tuple[tuple[str, str], ...] = (
 )
 """Extended commands of Klipper, with * for any ending."""
 
+_ACCELERATION: Bounds = (0.001, MAX_ACCELERATION_MM_S2)
+_SPEED: Bounds = (0.001, 120_000)
+"""Marlin's are mm/s and RepRapFirmware's mm/min, so that 2,000 mm/s is the bound of both."""
+_JERK: Bounds = (0, 200)
+
+VALUE_BOUNDS: Mapping[str, Mapping[str, Bounds]] = {
+    "M201": dict.fromkeys("XYZEABCUVW", _ACCELERATION),
+    "M203": dict.fromkeys("XYZEABCUVW", _SPEED),
+    "M204": dict.fromkeys("PRTS", _ACCELERATION),
+    "M205": dict.fromkeys("XYZE", _JERK) | {"J": (0, 1)},
+    "M220": {"S": (1, 1000)},
+    "M566": dict.fromkeys("XYZEUVW", (0, 60 * _JERK[1])),
+}
+"""Code to letters and their bounds. With 0 the machine stands still with a hot nozzle on the part; a value
+beyond the upper bound is a mistake of a decimal point or of units, and loses steps."""
+
 
 def _expanded() -> dict[str, str]:
     codes: dict[str, str] = {}
@@ -93,40 +119,70 @@ _COMMAND_BYTES = re.compile(rb"[^\t\x20-\x7e]")
 _TEXT_BYTES = re.compile(rb"[^\t\x20-\x7e\x80-\xff]")
 
 
-def check_line(line: bytes | str, *, number: int = 0) -> Finding | None:
-    """What is forbidden in one line of G-code, or None. `number` is the line's place in its file."""
+def check_line(line: bytes | str, *, number: int = 0, allow: Collection[str] = ()) -> Finding | None:
+    """What is forbidden in one line of G-code, or None.
+
+    `number` is the line's place in its file; `allow` is what the machine's configuration allows.
+    """
     raw = (line.encode(errors="replace") if isinstance(line, str) else line).strip()
+    return more_than_a_line(raw, number) or check_commands(raw, parse_line(raw), number, allow=allow)
+
+
+def more_than_a_line(raw: bytes, number: int = 0) -> Finding | None:
+    """The finding for a line with a line break inside, which would be two at the machine."""
     if b"\n" in raw or b"\r" in raw:
         return Finding(number, "?", excerpt(raw), "is more than one line")
-    return check_commands(raw, parse_line(raw), number)
+    return None
 
 
-def check_commands(line: bytes, commands: tuple[Command, ...], number: int = 0) -> Finding | None:
+def check_commands(
+    line: bytes, commands: tuple[Command, ...], number: int = 0, *, allow: Collection[str] = ()
+) -> Finding | None:
     """`check_line` for a line that `parse_line` has already read."""
+    granted = permitted(allow)
+    return next(
+        (found for found in findings(line, commands, number) if found.permission not in granted), None
+    )
+
+
+def findings(line: bytes, commands: tuple[Command, ...], number: int = 0) -> list[Finding]:
+    """All that is forbidden in a line, first what nothing can allow."""
     bare = bare_command(line)
     if not bare or not commands:
-        return None
-    wrong = _form(bare, commands)
-    if wrong is not None:
-        return Finding(number, commands[0].name, excerpt(bare), wrong)
-    for command in commands:
-        denied = denial(command)
-        if denied is not None:
-            return Finding(number, command.name, excerpt(bare), denied)
-    return None
+        return []
+    if wrong := _form(bare, commands):
+        return [Finding(number, commands[0].name, excerpt(bare), wrong)]
+    found = [
+        Finding(number, command.name, excerpt(bare), *denied)
+        for command in commands
+        if (denied := denial(command)) is not None
+    ]
+    return sorted(found, key=lambda each: each.permission != "")
 
 
-def denial(command: Command) -> str | None:
-    """The reason for which a command is forbidden, or None."""
-    if command.name[1:].isdigit():
-        for name, letter, reason in DENIED_WHEN_ZERO:
-            if command.name == name and command.number(letter) == 0:
-                return reason
-        return _CODES.get(command.name)
-    for pattern, reason in DENIED_WORDS:
-        if fnmatch.fnmatchcase(command.name, pattern):
-            return reason
-    return None
+def denial(command: Command) -> tuple[str, str] | None:
+    """The reason for which a command is forbidden and the permission it needs, "" when there is none; or None."""
+    permission = PERMISSIONS.get(command.name)
+    if permission is not None and permission.covers(command):
+        return permission.denied, permission.name
+    reason = _reason(command)
+    if reason is None and permission is not None:
+        reason = f"{permission.denied}, with these parameters on any machine"
+    return None if reason is None else (reason, "")
+
+
+def _reason(command: Command) -> str | None:
+    """Why no machine may get a command, or None."""
+    if not command.name[1:].isdigit():
+        return next((why for word, why in DENIED_WORDS if fnmatch.fnmatchcase(command.name, word)), None)
+    for name, letter, why in DENIED_WHEN_ZERO:
+        if command.name == name and command.number(letter) == 0:
+            return why
+    for letter, (low, high) in VALUE_BOUNDS.get(command.name, {}).items():
+        value = command.number(letter)
+        if value is not None and not low <= value <= high:
+            return f"sets {letter} to {value:g}; machines have a use for {low:g} to {high:g} only"
+    return _CODES.get(command.name)
 
 
 def _form(bare: bytes, commands: tuple[Command, ...]) -> str | None:

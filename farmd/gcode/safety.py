@@ -1,14 +1,21 @@
-"""The safety gate: a sliced file's summary against the limits of one machine and material.
+"""The safety gate: a sliced file's summary, or one command, against the limits of one machine and material.
 
-A pure comparison; every violation is reported, not only the first. Limits that are not known (None)
-are not checked.
+A pure comparison; every violation of a file is reported, not only the first. Limits that are not known (None)
+are not checked. Whatever is sent to a machine goes through here: a file before it is accepted (`check_safety`),
+and each command of a job, of a driver's own script, or that a person types (`check_command`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
-from farmd.gcode.summary import Box, SlicedFile, Vector
+from farmd.gcode.allow import permitted, remedy
+from farmd.gcode.commands import parse_line
+from farmd.gcode.deny import check_commands, excerpt, more_than_a_line
+from farmd.gcode.heaters import HEATERS, targets_c
+from farmd.gcode.summary import Box, Finding, SlicedFile, Vector
+from farmd.model.machine import MachineSpec
 
 MARGIN_MM = 5.0
 """How far moves may leave the volume sideways and upwards: start scripts purge and wipe beside the plate
@@ -38,6 +45,14 @@ class Limits:
     material_max_chamber_c: float | None = None
     material_min_nozzle_c: float | None = None
 
+    def highest(self, heater: str) -> tuple[float | None, str]:
+        """The highest temperature allowed for "nozzle", "bed" or "chamber", and whose limit that is."""
+        machine: float | None = getattr(self, f"max_{heater}_c")
+        material: float | None = getattr(self, f"material_max_{heater}_c")
+        if machine is None or (material is not None and material < machine):
+            return material, "material"
+        return machine, "machine"
+
 
 @dataclass(frozen=True, slots=True)
 class Violation:
@@ -49,31 +64,61 @@ class Violation:
     remedy: str
 
 
-def check_safety(sliced: SlicedFile, limits: Limits) -> tuple[Violation, ...]:
-    """All violations of `limits` by a file; () when it may run."""
+def limits_of(machine: MachineSpec) -> Limits:
+    """The limits of a machine as configured, whatever is loaded."""
+    return Limits(
+        volume_mm=machine.volume_mm,
+        max_nozzle_c=machine.max_nozzle_c,
+        max_bed_c=machine.max_bed_c,
+        max_chamber_c=machine.max_chamber_c,
+    )
+
+
+def check_command(
+    command: bytes | str, limits: Limits, allow: Collection[str] = (), *, number: int = 0
+) -> Finding | None:
+    """Why one line of G-code may not be sent to a machine, or None when it may.
+
+    `allow` is the machine's, `number` the line's place in its file. A forbidden command, more than one line, and
+    a temperature above the limits are found; where a single move leads cannot be told without those before it.
+    """
+    raw = (command.encode(errors="replace") if isinstance(command, str) else command).strip()
+    if (finding := more_than_a_line(raw, number)) is not None:
+        return finding
+    commands = parse_line(raw)
+    if (finding := check_commands(raw, commands, number, allow=allow)) is not None:
+        return finding
+    for each in commands:
+        for heater, value in targets_c(each):
+            highest, whose = limits.highest(heater)
+            if highest is not None and value > highest:
+                reason = f"heats the {heater} to {value:g} °C; the {whose} allows {highest:g} °C"
+                return Finding(number, each.name, excerpt(raw), reason)
+    return None
+
+
+def check_safety(sliced: SlicedFile, limits: Limits, allow: Collection[str] = ()) -> tuple[Violation, ...]:
+    """All violations of `limits` by a file, and what it holds that is forbidden unless `allow` names it."""
     found = _temperatures(sliced, limits)
     found += _outside(sliced, limits)
-    found += [
-        Violation(
-            "forbidden-command",
-            f"line {finding.line}: {finding.text!r}: {finding.command} {finding.reason}",
-            "take the command out of the slicer's start, end or layer script",
-        )
-        for finding in sliced.denied
-    ]
+    found += [_forbidden(finding) for finding in sliced.denied if finding.permission not in permitted(allow)]
     return tuple(found)
+
+
+def _forbidden(finding: Finding) -> Violation:
+    advice = "take the command out of the slicer's start, end or layer script"
+    if finding.permission:
+        advice = f"{advice}; or, {remedy(finding.permission)}"
+    what = f"line {finding.line}: {finding.text!r}: {finding.command} {finding.reason}"
+    return Violation("forbidden-command", what, advice)
 
 
 def _temperatures(sliced: SlicedFile, limits: Limits) -> list[Violation]:
     found = []
-    for heater, asked, machine, material in (
-        ("nozzle", sliced.max_nozzle_c, limits.max_nozzle_c, limits.material_max_nozzle_c),
-        ("bed", sliced.max_bed_c, limits.max_bed_c, limits.material_max_bed_c),
-        ("chamber", sliced.max_chamber_c, limits.max_chamber_c, limits.material_max_chamber_c),
-    ):
-        highest = min((limit for limit in (machine, material) if limit is not None), default=None)
+    for heater in HEATERS:
+        asked: float | None = getattr(sliced, f"max_{heater}_c")
+        highest, whose = limits.highest(heater)
         if asked is not None and highest is not None and asked > highest:
-            whose = "machine" if machine == highest else "material"
             what = f"the {heater} is to be heated to {asked:g} °C; the {whose} allows {highest:g} °C"
             found.append(
                 Violation(f"{heater}-too-hot", what, "slice with the profile of this machine and material")

@@ -7,33 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from farmd.gcode.commands import Command, out_of_range, parse_line
-from farmd.gcode.deny import check_commands
+from farmd.gcode.commands import out_of_range, parse_line
+from farmd.gcode.deny import findings
 from farmd.gcode.formats import EMPTY, NO_COMMANDS, TRUNCATED
+from farmd.gcode.heaters import targets_c
 from farmd.gcode.lines import ByteSource, text_blocks
 from farmd.gcode.motion import Motion
-from farmd.gcode.notes import Notes, leading_number
+from farmd.gcode.notes import Notes
 from farmd.gcode.summary import Finding
 from farmd.model.errors import Refused
 
 FINDINGS_LIMIT = 10
 
-_NOZZLE = {"M104": "SRB", "M109": "SRB", "G10": "SR", "M568": "SR"}
-_BED = {"M140": "SR", "M190": "SR"}
-_CHAMBER = {"M141": "SR", "M191": "SR"}
-_HEATERS = (("nozzle", _NOZZLE), ("bed", _BED), ("chamber", _CHAMBER))
-_MACRO_HEATERS = (
-    ("bed", ("BED",)),
-    ("chamber", ("CHAMBER",)),
-    ("nozzle", ("EXTRUDER", "NOZZLE", "HOTEND")),
-)
-"""What the parameter's name of a start macro holds (PRINT_START EXTRUDER_TEMP=215 BED=60)."""
-
 
 class Scanner:
     """One G-code text read once. `hottest_c` holds the highest temperature asked for, by heater
-    ("nozzle", "bed", "chamber"); `lines` and `commands` count lines; `denied` has the first forbidden
-    commands of `denied_count`."""
+    ("nozzle", "bed", "chamber"); `lines` and `commands` count lines; of the `denied_count` lines with forbidden
+    commands, `denied` has the first that nothing can allow, and the first for each permission."""
 
     def __init__(self) -> None:
         self.motion = Motion()
@@ -43,6 +33,8 @@ class Scanner:
         self.denied_count = 0
         self.lines = 0
         self._idle = 0
+        self._kept: dict[str, int] = {}
+        """How many findings are kept, by permission."""
 
     @property
     def commands(self) -> int:
@@ -90,27 +82,21 @@ class Scanner:
         if not commands:
             self._idle += 1
             return
-        finding = check_commands(line, commands, self.lines + index + 1)
-        if finding is not None:
-            self.denied_count += 1
-            if len(self.denied) < FINDINGS_LIMIT:
-                self.denied.append(finding)
+        if found := findings(line, commands, self.lines + index + 1):
+            self._deny(found)
             if any(out_of_range(command) for command in commands):
                 return
         self.motion.execute(commands)
         for command in commands:
-            self._heaters(command)
+            for heater, value in targets_c(command):
+                self.hottest_c[heater] = max(value, self.hottest_c.get(heater, 0.0))
             self.notes.label(command)
 
-    def _heaters(self, command: Command) -> None:
-        for heater, codes in _HEATERS:
-            for letter in codes.get(command.name, ""):
-                self._heat(heater, command.values.get(letter))
-        for key, text in command.named.items():
-            for heater, parts in _MACRO_HEATERS:
-                if any(part in key for part in parts):
-                    self._heat(heater, leading_number(text))
-
-    def _heat(self, heater: str, value: float | None) -> None:
-        if value is not None:
-            self.hottest_c[heater] = max(value, self.hottest_c.get(heater, 0.0))
+    def _deny(self, found: list[Finding]) -> None:
+        self.denied_count += 1
+        # A permission may be needed on every layer: one finding stands for all of its lines.
+        for finding in found[:1] if not found[0].permission else found:
+            kept = self._kept.get(finding.permission, 0)
+            if kept < (1 if finding.permission else FINDINGS_LIMIT):
+                self._kept[finding.permission] = kept + 1
+                self.denied.append(finding)

@@ -36,12 +36,16 @@ class Thumbnail:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A command that no job may contain. `line` counts from 1; 0 for a command that is in no file."""
+    """A command that no job may contain. `line` counts from 1; 0 for a command that is in no file.
+
+    `permission` is what a machine's `allow` may name to make it harmless there; empty: nothing can.
+    """
 
     line: int
     command: str
     text: str
     reason: str
+    permission: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,8 @@ class SlicedFile:
     while they travel, `moves_box` all moves from where the position is known (homed, or moved to
     absolutely). Temperatures are the highest that commands ask for, or, where no command does, the
     slicer's setting (`temperature_source`). `object_count` is the number of labelled objects, each copy
-    counted, 0 without labels. `denied` holds the first forbidden commands of `denied_count`.
+    counted, 0 without labels. Of the `denied_count` lines with forbidden commands, `denied` holds the first that
+    nothing can allow, and the first for each permission.
     `plate` is the plate read from a 3MF and `plates` all that it holds.
     """
 

@@ -52,5 +52,8 @@ _RULES: dict[type[f.Fact], Callable[[Farm, Any], Iterable[Entity]]] = {
     f.ForeignRunEnded: machines.foreign_ended,
     f.PermitVoided: machines.permit_voided,
     f.MachineCleared: machines.machine_cleared,
+    f.MachineAsked: machines.noted,
+    f.CommandSent: machines.noted,
+    f.CommandAnswered: machines.noted,
     f.MaterialLoaded: machines.material_loaded,
 }

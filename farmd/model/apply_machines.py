@@ -88,6 +88,12 @@ def permit_voided(farm: Farm, fact: f.PermitVoided) -> Iterable[Entity]:
     return [replace(find_machine(farm, fact.machine), permit=None)]
 
 
+def noted(farm: Farm, fact: f.MachineAsked | f.CommandSent | f.CommandAnswered) -> Iterable[Entity]:
+    """What somebody asked of a machine changes nothing by itself; the machine's own word does."""
+    find_machine(farm, fact.machine)
+    return []
+
+
 def machine_cleared(farm: Farm, fact: f.MachineCleared) -> Iterable[Entity]:
     machine = find_machine(farm, fact.machine)
     if machine.run_id or machine.state in (MachineState.BUSY, MachineState.FOREIGN):

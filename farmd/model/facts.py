@@ -295,6 +295,42 @@ class MachineCleared(Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MachineAsked(Fact):
+    """Somebody asks a machine for something: `act` is pause, resume or stop.
+
+    What the machine made of it is told by other facts. `run_id` is the run that was open then.
+    """
+
+    machine: str
+    act: str
+    reason: str = ""
+    run_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandSent(Fact):
+    """Somebody sends a machine one command by hand. On disk before it is sent."""
+
+    machine: str
+    command: str
+    reason: str = ""
+    run_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandAnswered(Fact):
+    """What a machine answered to the last command sent to it by hand, shortened; not `complete` when it
+    had not yet said all. `not_sent` says why the command was not sent after all, where that is so."""
+
+    machine: str
+    command: str
+    answer: str = ""
+    complete: bool = True
+    not_sent: str = ""
+    run_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MaterialLoaded(Fact):
     """Another material, lot or nozzle was put on a machine."""
 

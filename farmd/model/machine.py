@@ -52,6 +52,8 @@ class MachineSpec:
     max_nozzle_c: float = 260.0
     max_bed_c: float = 110.0
     max_chamber_c: float = 60.0
+    allow: tuple[str, ...] = ()
+    """Commands, or classes of machines, by whose names files may hold what is forbidden elsewhere."""
     chamber: ChamberSpec | None = None
     operations: tuple[str, ...] = ("print",)
     operation_s: float = 0.0

@@ -12,6 +12,7 @@ def impossible(c: Compiled) -> tuple[str, ...]:
     """Of each build or part that no plan can hold, its id and why; empty when each alone can be planned."""
     c.people.reset()
     out = []
+    begins: dict[int, float] = {}
     enter = [min(row[s] for t, row in enumerate(c.change) if t != s) for s in range(len(c.setups))]
     for b, build in enumerate(c.problem.builds):
         machines = c.machines_of[c.first_run[b]]
@@ -20,7 +21,10 @@ def impossible(c: Compiled) -> tuple[str, ...]:
         if any(c.setup0[m] == setup for m in machines):
             least = min(least, c.change[setup][setup])
         work = c.clear + least
-        begin = min(c.ready[m] for m in machines)
+        key = id(machines)
+        if key not in begins:
+            begins[key] = min(c.ready[m] for m in machines)
+        begin = begins[key]
         if c.people.earliest(max(begin, build.release_s), c.clear)[0] == INFINITY:
             work = c.clear
         elif c.people.earliest(begin, work)[0] < INFINITY:

@@ -6,10 +6,15 @@ same problem, seed and effort give the same plan.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from time import perf_counter
 
 DETERMINISTIC_S_PER_UNIT = 1 / 2000
+
+
+def _never() -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +22,13 @@ class Budget:
     """Exactly one of `seconds` (wall time, all in) and `effort`.
 
     A unit of effort is one schedule built by a rule, or some moves tried by a search; the exact solver
-    gets one second of its deterministic time, on one worker, for 2,000 units.
+    gets one second of its deterministic time, on one worker, for 2,000 units. Of seconds nothing more is
+    left as soon as `stopped` says so.
     """
 
     seconds: float | None = None
     effort: int | None = None
+    stopped: Callable[[], bool] = field(default=_never, compare=False)
 
     def __post_init__(self) -> None:
         if (self.seconds is None) == (self.effort is None):
@@ -33,11 +40,12 @@ class Budget:
 class Meter:
     """What is left of a budget. `share` gives a part of it to one phase; what that leaves comes back."""
 
-    __slots__ = ("began", "deadline", "parent", "units", "used")
+    __slots__ = ("began", "deadline", "parent", "stopped", "units", "used")
 
     def __init__(self, budget: Budget) -> None:
         self.parent: Meter | None = None
         self.units = budget.effort
+        self.stopped = budget.stopped
         self.used = 0
         self.began = self.deadline = 0.0
         if budget.seconds is not None:
@@ -48,6 +56,7 @@ class Meter:
         """A meter over this fraction of what is left."""
         child = Meter.__new__(Meter)
         child.parent, child.used, child.units = self, 0, None
+        child.stopped = self.stopped
         child.began = child.deadline = 0.0
         if self.units is not None:
             child.units = int((self.units - self.used) * fraction)
@@ -72,7 +81,7 @@ class Meter:
     def spend(self, units: int = 1, *, like_s: float = 0.0) -> bool:
         """Count the units; False when they are no longer there, or the time is over in `like_s` seconds."""
         if self.units is None:
-            return perf_counter() + like_s < self.deadline
+            return perf_counter() + like_s < self.deadline and not self.stopped()
         if self.used + units > self.units:
             return False
         meter: Meter | None = self
@@ -89,11 +98,11 @@ class Meter:
         """From 0 at the beginning to 1 when nothing is left."""
         if self.units is not None:
             return min(1.0, self.used / self.units) if self.units else 1.0
-        length = self.deadline - self.began
+        length = 0.0 if self.stopped() else self.deadline - self.began
         return min(1.0, (perf_counter() - self.began) / length) if length > 0 else 1.0
 
     def seconds_left(self) -> float:
         """Wall seconds left; in a counted budget the solver's deterministic seconds."""
         if self.units is not None:
             return (self.units - self.used) * DETERMINISTIC_S_PER_UNIT
-        return max(0.0, self.deadline - perf_counter())
+        return 0.0 if self.stopped() else max(0.0, self.deadline - perf_counter())

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from farmd.planner.check_layout import Point, footprint, laid, overlap
 from farmd.planner.plans import Assignment, Plan, Value
 from farmd.planner.problem import Build, Crew, Machine, Part, Problem
 
@@ -294,30 +295,26 @@ def _layout(step: _Step) -> Iterator[Violation]:
     places = {placement.part: placement for placement in step.assignment.placements}
     if len(places) != len(step.assignment.placements):
         yield Violation("layout", f"{step.name}: a part is placed twice")
-    boxes: list[tuple[str, float, float, float, float]] = []
+    there: list[tuple[str, list[Point]]] = []
     for part in step.parts:
-        box = part.box_mm()
-        if box is None:
+        outline = footprint(part)
+        if outline is None:
             continue
         place = places.get(part.id)
         if place is None:
             yield Violation("layout", f"part {part.id} has no place on the plate of {step.machine.name}")
             continue
-        width, length = (box[1], box[0]) if place.rotated else box
-        x, y = place.x_mm, place.y_mm
-        inside = x >= -LENGTH_TOLERANCE_MM and y >= -LENGTH_TOLERANCE_MM
-        if not (
-            inside
-            and x + width <= size[0] + LENGTH_TOLERANCE_MM
-            and y + length <= size[1] + LENGTH_TOLERANCE_MM
+        points = laid(outline, place)
+        if not all(
+            -LENGTH_TOLERANCE_MM <= x <= size[0] + LENGTH_TOLERANCE_MM
+            and -LENGTH_TOLERANCE_MM <= y <= size[1] + LENGTH_TOLERANCE_MM
+            for x, y in points
         ):
             yield Violation("layout", f"part {part.id} sticks out of the plate of {step.machine.name}")
-        for other, ox, oy, ox1, oy1 in boxes:
-            across = min(x + width, ox1) - max(x, ox)
-            along = min(y + length, oy1) - max(y, oy)
-            if across > LENGTH_TOLERANCE_MM and along > LENGTH_TOLERANCE_MM:
+        for other, others in there:
+            if overlap(points, others):
                 yield Violation("layout", f"parts {other} and {part.id} overlap on {step.machine.name}")
-        boxes.append((part.id, x, y, x + width, y + length))
+        there.append((part.id, points))
 
 
 def _measured(problem: Problem, steps: dict[str, list[_Step]]) -> Value:

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass, field
 
 from farmd.planner.people import People
-from farmd.planner.problem import Problem
+from farmd.planner.problem import Build, Problem
 
 STABILITY_PRICE_S = 9000.0
 """Weighted seconds of tardiness that one announced run or part going to another machine is worth."""
@@ -34,7 +34,7 @@ class Batch:
 
 @dataclass(slots=True)
 class Jobs:
-    """Jobs by position. `dues` are (due, weight) pairs: one for a run, one a part for a batch."""
+    """Jobs by position. `dues` are (due, weight) pairs: first its own, then its buffers'; of a batch its parts'."""
 
     release: list[float] = field(default_factory=list)
     setup: list[int] = field(default_factory=list)
@@ -93,13 +93,15 @@ class Compiled:
         self.first_run: list[int] = []
         self.run_name: list[str] = []
         self.machines_of: list[list[int]] = []
+        classes = [problem.machines[m] for m in self.class_machine]
+        able: dict[tuple[bool, ...], list[int]] = {}
         for b, build in enumerate(problem.builds):
-            times = []
-            for m in self.class_machine:
-                machine = problem.machines[m]
-                times.append(build.duration_s[machine.type] if build.runs_on(machine) else INFINITY)
-            due = ((build.due_s, build.weight),) if build.due_s is not None else ()
-            machines = [m for m, k in enumerate(self.class_of) if times[k] < INFINITY]
+            times = [build.duration_s[m.type] if build.runs_on(m) else INFINITY for m in classes]
+            due = self._dues(build)
+            runs_on = tuple([time < INFINITY for time in times])
+            machines = able.get(runs_on)
+            if machines is None:
+                machines = able[runs_on] = [m for m, k in enumerate(self.class_of) if runs_on[k]]
             self.first_run.append(len(self.run_name))
             for name in build.run_ids():
                 self.machines_of.append(machines)
@@ -111,6 +113,14 @@ class Compiled:
                 self.jobs.dues.append(due)
                 self.jobs.batch.append(None)
         self.runs = len(self.run_name)
+
+    def _dues(self, build: Build) -> tuple[tuple[float, float], ...]:
+        """The due date first, then what its buffers make of it."""
+        if build.due_s is None:
+            return ()
+        buffers = () if self.makespan else self.problem.buffers
+        early = [(build.due_s - before_s, share * build.weight) for before_s, share in buffers]
+        return ((build.due_s, build.weight), *early)
 
     def _wishes(self) -> None:
         """The machine that each run and part was announced on, where both are still there."""

@@ -53,7 +53,7 @@ def solve(c: Compiled, start: Schedule | None, meter: Meter, seed: int) -> Exact
         return None
     if not answer.found:
         return Exact(None, False, answer.impossible, None)
-    wished = any(machine >= 0 for machine in c.wish) and not c.makespan
+    wished = (bool(c.problem.buffers) or any(machine >= 0 for machine in c.wish)) and not c.makespan
     slack = model.slack_s
     bound = None if wished else max(0.0, answer.proof - slack)
     return Exact(model.schedule(answer.solver), answer.optimal and not wished, False, bound)

@@ -1,8 +1,8 @@
 """List scheduling: whenever a machine and a person are free, a rule picks the build that goes next.
 
-Knows the rules (FIFO, EDD, WSPT, LPT, ATCS) and the clock of a pass. Alike runs share a bucket, so a
-choice costs the number of buckets and not the length of the queue. Batches come with a fixed machine
-and order; this file knows nothing of how they were made.
+Knows the rules (FIFO, FIFO that takes the same setup first, EDD, WSPT, LPT, ATCS) and the clock of a
+pass. Alike runs share a bucket, so a choice costs the number of buckets and not the length of the queue.
+Batches come with a fixed machine and order; this file knows nothing of how they were made.
 
 ATCS (Lee, Bhaskaran and Pinedo 1997), for a build of weight w, duration p, due date d and changeover s
 at time t: (w/p) exp(-max(0, d-p-t) / (k1 mean p)) exp(-s / (k2 mean s)); compared by its logarithm.
@@ -27,6 +27,9 @@ Row = NDArray[np.float64]
 Key = tuple[int, tuple[float, ...], float]
 NO_DUE_S = 30 * 86400.0
 MOST_BUCKETS = 2000
+BY_RANK = ("fifo", "same", "edd")
+NEVER = 1e9
+"""More than any rank: what needs a changeover goes behind all that needs none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +128,7 @@ class _Pass:
         self.d, self.c, self.rule, self.jobs = d, d.c, rule, jobs
         self.people = d.c.people
         self.people.reset()
-        self.fifo = rule.name == "fifo"
+        self.fifo = rule.name in ("fifo", "same")
         self.rank = d.fifo_rank if self.fifo else d.due_rank
         self.order = d.by_release if self.fifo else d.by_due
         self.waiting: list[list[int]] = [[] for _ in range(d.size)]
@@ -195,7 +198,7 @@ class _Pass:
         waiting = self.waiting[bucket]
         if not waiting:
             self.head[bucket] = np.inf
-        elif self.rule.name in ("fifo", "edd"):
+        elif self.rule.name in BY_RANK:
             self.head[bucket] = waiting[0]
         else:
             self.head[bucket] = self.d.due[self.order[waiting[0]]]
@@ -212,6 +215,8 @@ class _Pass:
                 row = d.urgency[k]
             elif rule.name == "lpt":
                 row = np.log(np.maximum(d.time[k], 1.0)) - change + d.allowed[k]
+            elif rule.name == "same":
+                row = d.allowed[k] - NEVER * (d.change[setup] > 0)
             else:
                 row = d.allowed[k]
             self.rows[(k, setup)] = row
@@ -221,7 +226,7 @@ class _Pass:
         """The score of each bucket's first run for this machine now; minus infinity for none."""
         k = self.c.class_of[m]
         base, score = self._base(k, self.setup[m]), self.score
-        if self.rule.name in ("fifo", "edd"):
+        if self.rule.name in BY_RANK:
             return np.subtract(base, self.head, out=score)
         if self.rule.name == "atcs":
             np.subtract(self.head, self.d.time[k], out=score)

@@ -1,6 +1,6 @@
 """A compiled problem as the arrays of the search kernel, and what the kernel found as placements.
 
-Knows the layout of `kernel.Shop` and `kernel.State`. Knows no move and no acceptance.
+Knows the layout of `kernel_data.py`. Knows no move and no acceptance.
 """
 
 from __future__ import annotations
@@ -11,45 +11,80 @@ from random import Random
 
 import numpy as np
 
-from farmd.planner import kernel
+from farmd.planner import kernel, kernel_data
 from farmd.planner.compiled import INFINITY, Compiled, Jobs
-from farmd.planner.kernel import FREE, GRAINS, WINDOWS, Draft, Floats, Ints, Shop, State
+from farmd.planner.jit import Floats, Ints
+from farmd.planner.kernel_data import FREE, GRAINS, WINDOWS, Draft, Shop, State
 from farmd.planner.people import EPSILON_S, NOBODY
-from farmd.planner.schedule import Placed
+from farmd.planner.schedule import Placed, Schedule, replay, valued
 
 FINEST_S, COARSEST_S = 30.0, 300.0
 """Between these, a grain of the people's time is what divides all work."""
 EVERYBODY = 30_000
 FLOW_PRICE = 1e-5
 """Weighted seconds of tardiness that a second of earlier end is worth in the search: it breaks ties."""
+FIRST_NORM = 12.0
+SLOT_S, MOST_SLOTS = 1800.0, 8192
+"""Slots of time, by which the window that comes next is looked up."""
 
 
 def shop_of(c: Compiled, jobs: Jobs) -> Shop:
     """The arrays of a problem and its jobs (batches behind the runs)."""
     mode, windows, people, next_open, last_open, origin, grain_s = _people(c)
     machines = range(len(c.ready))
-    firsts = np.cumsum([0, *(len(of_job) for of_job in jobs.dues)])
-    batches = jobs.batch
-    setups = [s if b is None else -1 for s, b in zip(jobs.setup, batches, strict=True)]
-    only = [-1 if b is None else b.machine for b in batches]
-    wishes = [c.wish[j] if b is None else -1 for j, b in enumerate(batches)]
-    elsewhere = [c.stability_price_s if b is None else b.moved for b in batches]
+    slots, first_slot, slots_per_s = _slots(windows)
+    job_s, job_is, dues = _jobs(c, jobs)
     flow = 0.0 if c.makespan else FLOW_PRICE
     norm_s = _norm_s(c, jobs) if c.makespan else 0.0
+    terms = [mode, c.clear, c.price, flow, norm_s, FIRST_NORM, origin, grain_s, first_slot, slots_per_s]
     return Shop(
         mach=np.array([c.ready, c.cooldown], dtype=float).T.copy(),
-        kind=np.array([(c.class_of[m], c.crewed(m), c.setup0[m]) for m in machines], dtype=np.int32),
-        job_s=np.array([jobs.release, elsewhere], dtype=float).T.copy(),
-        job_is=np.array([setups, only, wishes, firsts[:-1], firsts[1:]], dtype=np.int32).T.copy(),
-        duration=np.array(jobs.durations, dtype=float).reshape(len(batches), -1),
+        kind=np.array([(c.class_of[m], c.crewed(m), c.setup0[m], 0, 0) for m in machines], dtype=np.int32),
+        job_s=job_s,
+        job_is=job_is,
         change=np.array(c.change, dtype=float).reshape(len(c.change), -1),
-        dues=np.array([due for of_job in jobs.dues for due in of_job], dtype=float).reshape(-1, 2),
+        dues=dues,
+        shut=np.zeros((0, 2)),
         windows=windows,
+        slots=slots,
         people=people,
         next_open=next_open,
         last_open=last_open,
-        terms=np.array([mode, c.clear, c.price, flow, norm_s, origin, grain_s], dtype=float),
+        terms=np.array(terms, dtype=float),
     )
+
+
+def _jobs(c: Compiled, jobs: Jobs) -> tuple[Floats, Ints, Floats]:
+    """`job_s`, `job_is` and `dues`."""
+    batches = jobs.batch
+    first_due = [dues[0] if dues else (INFINITY, 0.0) for dues in jobs.dues]
+    firsts = np.cumsum([0, *(max(0, len(dues) - 1) for dues in jobs.dues)])
+    elsewhere = [c.stability_price_s if b is None else b.moved for b in batches]
+    times = np.array([jobs.release, elsewhere], dtype=float).T
+    durations = np.array(jobs.durations, dtype=float).reshape(len(batches), -1)
+    setups = [s if b is None else -1 for s, b in zip(jobs.setup, batches, strict=True)]
+    only = [-1 if b is None else b.machine for b in batches]
+    wishes = [c.wish[j] if b is None else -1 for j, b in enumerate(batches)]
+    builds = len(c.first_run)
+    alike = [
+        c.build_of[j] if b is None and c.wish[j] < 0 else builds + j for j, b in enumerate(batches)
+    ]
+    return (
+        np.concatenate([times, np.array(first_due, dtype=float).reshape(-1, 2), durations], axis=1),
+        np.array([setups, only, wishes, firsts[:-1], firsts[1:], alike], dtype=np.int32).T.copy(),
+        np.array([due for dues in jobs.dues for due in dues[1:]], dtype=float).reshape(-1, 2),
+    )
+
+
+def _slots(windows: Floats) -> tuple[Ints, float, float]:
+    """Of each slot the first window that reaches to its begin; the begin of the first, and slots in a second."""
+    if not len(windows):
+        return np.zeros(1, np.int32), 0.0, 0.0
+    first, last = float(windows[0, kernel_data.OPEN]), float(windows[-1, kernel_data.REACH])
+    count = max(1, min(MOST_SLOTS, int((last - first) / SLOT_S)))
+    begins = np.linspace(first, last, count + 1)
+    slots = np.searchsorted(windows[:, kernel_data.REACH], begins, side="left").astype(np.int32)
+    return np.maximum(slots - 1, 0).astype(np.int32), first, count / max(last - first, 1e-9)
 
 
 def _norm_s(c: Compiled, jobs: Jobs) -> float:
@@ -62,14 +97,14 @@ def _people(c: Compiled) -> tuple[int, Floats, Ints, Ints, Ints, float, float]:
     """The mode; the windows; people, next_open and last_open by crew; the origin and length of grains."""
     crews = c.people.crews
     spans = sorted((start, end) for crew in crews for start, end in zip(crew.starts, crew.ends, strict=True))
-    windows = np.array([[s for s, _ in spans], [e for _, e in spans], [e for _, e in spans]], dtype=float)
-    windows[kernel.REACH] = np.maximum.accumulate(windows[kernel.CLOSE])
+    windows = np.array([(s, e, e) for s, e in spans], dtype=float).reshape(-1, 3)
+    windows[:, kernel_data.REACH] = np.maximum.accumulate(windows[:, kernel_data.CLOSE])
     if not c.people.limited:
         none = np.zeros((0, 1), np.int32)
         return FREE if c.people.free else WINDOWS, windows, none[:, 0], none, none, 0.0, 1.0
     grain_s = _grain_s(c)
     origin = spans[0][0] if spans else 0.0
-    count = int((float(windows[kernel.REACH, -1]) - origin) / grain_s) + 1 if spans else 1
+    count = int((float(windows[-1, kernel_data.REACH]) - origin) / grain_s) + 1 if spans else 1
     next_open = np.full((len(crews), count + 1), count, dtype=np.int32)
     last_open = np.full((len(crews), count + 1), -1, dtype=np.int32)
     for i, crew in enumerate(crews):
@@ -100,13 +135,20 @@ def _grain_s(c: Compiled) -> float:
     return common / math.ceil(common / COARSEST_S) if common > COARSEST_S else common
 
 
-def state_of(c: Compiled, shop: Shop, placed: Sequence[Placed], rng: Random) -> State | None:
+def state_of(c: Compiled, shop: Shop, placed: Sequence[Placed]) -> State | None:
     """The rows of a schedule; None where the people's time in grains does not hold it."""
-    state = _blank(shop, len(c.ready), _room(c, placed), rng)
     in_time = sorted(placed, key=lambda p: (p.work_at, p.start))
-    jobs = np.array([p.job for p in in_time], dtype=np.int32)
-    machines = np.array([p.machine for p in in_time], dtype=np.int32)
-    return None if kernel.lay(shop, state, jobs, machines) == INFINITY else state
+    return state_in_order(c, shop, [(p.job, p.machine) for p in in_time])
+
+
+def state_in_order(c: Compiled, shop: Shop, order: Sequence[tuple[int, int]], more: int = 0) -> State | None:
+    """The rows of these (job, machine), with room for some more jobs; None where people's time does not hold them."""
+    pairs = np.array(order, dtype=np.int32).reshape(-1, 2)
+    longest = int(np.bincount(pairs[:, 1], minlength=1).max())
+    cap = 2 * longest + 4 * (len(pairs) + more) // max(1, len(c.ready)) + 16
+    state = blank(shop, len(c.ready), cap)
+    laid = kernel.lay(shop, state, pairs[:, 0].copy(), pairs[:, 1].copy())
+    return None if laid == INFINITY else state
 
 
 def tightened(shop: Shop, state: State) -> tuple[State, float]:
@@ -114,26 +156,21 @@ def tightened(shop: Shop, state: State) -> tuple[State, float]:
     that somebody else's has kept late moves up when that one is gone."""
     spare = like(state)
     jobs = _in_time(shop, state)
-    return spare, kernel.lay(shop, spare, jobs, state.where[jobs, kernel.MACHINE].copy())
+    return spare, kernel.lay(shop, spare, jobs, state.where[jobs, kernel_data.MACHINE].copy())
 
 
 def _in_time(shop: Shop, state: State) -> Ints:
     """All jobs in the order in which their works, or they themselves, begin; a row's own order among equals."""
-    machines, places = state.where[:, kernel.MACHINE], state.where[:, kernel.PLACE]
+    machines, places = state.where[:, kernel_data.MACHINE], state.where[:, kernel_data.PLACE]
     terms, row = shop.terms, state.row[machines, places]
-    alone = np.maximum(state.times[machines, places, kernel.FREE_AT], shop.job_s[:, kernel.RELEASE])
-    crewed = terms[kernel.ORIGIN] + row[:, kernel.FIRST] * terms[kernel.GRAIN]
-    begins = np.where(row[:, kernel.CREW] >= 0, crewed, alone)
+    alone = np.maximum(state.times[machines, places, kernel_data.FREE_AT], shop.job_s[:, kernel_data.RELEASE])
+    crewed = terms[kernel_data.ORIGIN] + row[:, kernel_data.FIRST] * terms[kernel_data.GRAIN]
+    begins = np.where(row[:, kernel_data.CREW] >= 0, crewed, alone)
     return np.lexsort((places, begins)).astype(np.int32)
 
 
-def _room(c: Compiled, placed: Sequence[Placed]) -> int:
-    """How long a row may grow."""
-    longest = max(np.bincount([p.machine for p in placed], minlength=1), default=0)
-    return min(len(placed), 2 * int(longest) + 4 * len(placed) // max(1, len(c.ready)) + 16)
-
-
-def _blank(shop: Shop, machines: int, cap: int, rng: Random) -> State:
+def blank(shop: Shop, machines: int, cap: int) -> State:
+    """Empty rows of at most `cap` jobs."""
     return State(
         row=np.zeros((machines, cap, 4), np.int32),
         times=np.zeros((machines, cap + 1, 2)),
@@ -141,7 +178,6 @@ def _blank(shop: Shop, machines: int, cap: int, rng: Random) -> State:
         length=np.zeros(machines, np.int32),
         used=np.zeros((len(shop.people), shop.next_open.shape[1]), np.int32),
         where=np.zeros((len(shop.job_s), 2), np.int32),
-        random=np.array([rng.getrandbits(63) | 1], dtype=np.uint64),
     )
 
 
@@ -150,21 +186,40 @@ def like(state: State) -> State:
     return State._make(array.copy() for array in state)
 
 
-def draft_of(state: State) -> Draft:
+def draft_of(state: State, rng: Random) -> Draft:
+    """Room for two rows, and a word of chance."""
     cap = state.row.shape[1]
-    return Draft(np.zeros((2, cap, 4), np.int32), np.zeros((2, cap + 1, 2)), np.zeros((2, cap + 1), np.int32))
+    return Draft(
+        piece=np.zeros((2, 4, 3), np.int32),
+        row=np.zeros((2, cap, 4), np.int32),
+        times=np.zeros((2, cap + 1, 2)),
+        setup=np.zeros((2, cap + 1), np.int32),
+        random=np.array([rng.getrandbits(63) | 1], dtype=np.uint64),
+    )
+
+
+def cost_of(state: State) -> float:
+    return float(state.times[np.arange(len(state.length)), state.length, kernel_data.COST].sum())
+
+
+def work_of(shop: Shop, state: State) -> float:
+    """Seconds of people's work on builds in all rows."""
+    before = state.setup[state.where[:, kernel_data.MACHINE], state.where[:, kernel_data.PLACE]]
+    builds = shop.job_is[:, kernel_data.SETUP] >= 0
+    changes = shop.change[before[builds], shop.job_is[builds, kernel_data.SETUP]]
+    return float(changes.sum() + shop.terms[kernel_data.CLEAR] * builds.sum())
 
 
 def rows_of(state: State) -> list[list[int]]:
     """The jobs of each machine in order."""
-    jobs = state.row[:, :, kernel.JOB]
+    jobs = state.row[:, :, kernel_data.JOB]
     return [row[:n].tolist() for row, n in zip(jobs, state.length, strict=True)]
 
 
 def placed_of(c: Compiled, jobs: Jobs, shop: Shop, state: State) -> list[Placed] | None:
     """The placements exactly as the kernel has them, where people are grains."""
     placed = []
-    origin, grain_s = float(shop.terms[kernel.ORIGIN]), float(shop.terms[kernel.GRAIN])
+    origin, grain_s = float(shop.terms[kernel_data.ORIGIN]), float(shop.terms[kernel_data.GRAIN])
     for m, row in enumerate(rows_of(state)):
         setup, free = c.setup0[m], c.ready[m]
         for i, job in enumerate(row):
@@ -176,10 +231,10 @@ def placed_of(c: Compiled, jobs: Jobs, shop: Shop, state: State) -> list[Placed]
                 if batch is None:
                     work += c.change[setup][jobs.setup[job]]
                     setup = jobs.setup[job]
-                crew = int(state.row[m, i, kernel.CREW])
+                crew = int(state.row[m, i, kernel_data.CREW])
                 if crew < 0:
                     return None
-                at = max(at, origin + int(state.row[m, i, kernel.FIRST]) * grain_s)
+                at = max(at, origin + int(state.row[m, i, kernel_data.FIRST]) * grain_s)
             start = at + work
             end = start + jobs.durations[job][c.class_of[m]]
             if end == INFINITY:
@@ -187,3 +242,15 @@ def placed_of(c: Compiled, jobs: Jobs, shop: Shop, state: State) -> list[Placed]
             placed.append(Placed(job, m, crew, at, start, end))
             free = end + c.cooldown[m]
     return placed
+
+
+def timed(c: Compiled, jobs: Jobs, shop: Shop, state: State) -> Schedule | None:
+    """The best schedule of the rows: each work as early as the people allow, or just as the kernel laid it."""
+    tries = [replay(c, jobs, rows_of(state))]
+    if shop.terms[kernel_data.MODE] == GRAINS:
+        tries.append(placed_of(c, jobs, shop, state))
+        spare, cost = tightened(shop, state)
+        if cost < INFINITY:
+            tries.append(placed_of(c, jobs, shop, spare))
+    found = [valued(c, jobs, placed) for placed in tries if placed is not None]
+    return min(found, key=lambda schedule: schedule.rank, default=None)

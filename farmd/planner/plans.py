@@ -17,15 +17,22 @@ STATUSES = ("optimal", "feasible", "infeasible")
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where a part's bounding box lies on the plate: its lower left corner; `rotated` by a quarter turn."""
+    """Where a part's bounding box lies on the plate: its lower left corner.
+
+    The part is `rotated` by a quarter turn counter-clockwise, and by `turn_deg` besides (0, 90, 180 or 270).
+    """
 
     part: str
     x_mm: float
     y_mm: float
     rotated: bool = False
+    turn_deg: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
-        return {"part": self.part, "x_mm": self.x_mm, "y_mm": self.y_mm, "rotated": self.rotated}
+        out = {"part": self.part, "x_mm": self.x_mm, "y_mm": self.y_mm, "rotated": self.rotated}
+        if self.turn_deg:
+            out["turn_deg"] = self.turn_deg
+        return out
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,12 +169,13 @@ def _assignment(r: Reader, value: object, where: str) -> Assignment:
 
 
 def _placement(r: Reader, value: object, where: str) -> Placement:
-    item = r.members(value, where, ("part", "x_mm", "y_mm", "rotated"))
+    item = r.members(value, where, ("part", "x_mm", "y_mm", "rotated", "turn_deg"))
     return Placement(
         r.text(item, "part", where),
         r.number(item, "x_mm", where),
         r.number(item, "y_mm", where),
         r.flag(item, "rotated", where),
+        r.number(item, "turn_deg", where, 0.0),
     )
 
 

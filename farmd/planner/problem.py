@@ -203,7 +203,9 @@ class Announced:
 class Problem:
     """Everything a planner may know. Plain data: picklable, comparable, never changed.
 
-    A wish of `announced` whose run or machine is no longer there has no effect.
+    A wish of `announced` whose run or machine is no longer there has no effect. `buffers` are (before_s, share):
+    besides, a second that a run ends later than `before_s` before its due date costs this share of its weight, so
+    that there is room for what nobody knows yet. They guide the planner; a plan's value does not count them.
     """
 
     now_s: float
@@ -217,13 +219,14 @@ class Problem:
     parts: tuple[Part, ...] = ()
     announced: tuple[Announced, ...] = ()
     operator_price: float = 0.0
+    buffers: tuple[tuple[float, float], ...] = ()
 
     def windows_of(self, crew: Crew) -> tuple[tuple[float, float], ...]:
         return self.windows.get(crew.window, ())
 
     def as_dict(self) -> dict[str, Any]:
-        """The problem as `farmd-problem/1`."""
-        return {
+        """The problem as `farmd-problem/1`; `buffers` only where there are any."""
+        out: dict[str, Any] = {
             "format": FORMAT,
             "now_s": self.now_s,
             "objective": self.objective,
@@ -237,3 +240,6 @@ class Problem:
             "announced": [wish.as_dict() for wish in self.announced],
             "operator_price": self.operator_price,
         }
+        if self.buffers:
+            out["buffers"] = [list(buffer) for buffer in self.buffers]
+        return out

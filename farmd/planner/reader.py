@@ -49,10 +49,11 @@ MOST_PAIRS = 20_000_000
 MOST_SETUPS = 1_000
 MOST_CREWS = 200
 MOST_WINDOWS = 10_000
+MOST_BUFFERS = 8
 
 _PROBLEM = (
     "format", "now_s", "objective", "windows", "crews", "clear_s", "changeover_s",
-    "machines", "builds", "parts", "announced", "operator_price",
+    "machines", "builds", "parts", "announced", "operator_price", "buffers",
 )  # fmt: skip
 _MACHINE = ("name", "type", "process", "available_s", "setup", "chamber")
 _CHAMBER = (
@@ -102,6 +103,10 @@ def read_problem(data: object, *, where: str = "") -> Problem:
             for i, item in enumerate(r.items(doc, "announced", where))
         ),
         operator_price=r.number(doc, "operator_price", where, 0.0),
+        buffers=tuple(
+            r.pair(item, join(join(where, "buffers"), i))
+            for i, item in enumerate(r.items(doc, "buffers", where))
+        ),
     )
     _names(r, problem, where)
     r.finish()
@@ -128,6 +133,12 @@ def _bounds(r: Reader, doc: Mapping[str, Any], where: str) -> None:
         ("builds", setups, MOST_SETUPS, "setups"),
         ("crews", len(crews), MOST_CREWS, "crews"),
         ("windows", windows, MOST_WINDOWS, "windows"),
+        (
+            "buffers",
+            len(doc["buffers"]) if isinstance(doc.get("buffers"), list) else 0,
+            MOST_BUFFERS,
+            "buffers",
+        ),
     ):
         if number > most:
             r.refuse(TOO_LARGE, f"more than {most} {what}", join(where, key))

@@ -31,7 +31,7 @@ class Placed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """All jobs placed. `objective` is what the problem asks for, `cost` adds the price of broken wishes.
+    """All jobs placed. `objective` is what the problem asks for, `cost` adds the price of broken wishes and buffers.
 
     `flow_s` is the sum of all ends: of two plans that cost the same, the one that is sooner done with
     everything leaves more room for what comes.
@@ -60,7 +60,7 @@ class Schedule:
 def valued(c: Compiled, jobs: Jobs, placed: list[Placed]) -> Schedule:
     """The schedule of these placements, with its value. Each machine's placements come in time order."""
     setup = list(c.setup0)
-    tardiness = operator = moved = flow = 0.0
+    tardiness = operator = moved = flow = early = 0.0
     makespan = c.problem.now_s
     changeovers = 0
     dues, of_job, clear, change = jobs.dues, jobs.setup, c.clear, c.change
@@ -68,10 +68,13 @@ def valued(c: Compiled, jobs: Jobs, placed: list[Placed]) -> Schedule:
         if end > makespan:
             makespan = end
         flow += end
-        for due, weight in dues[job]:
-            if end > due:
-                tardiness += weight * (end - due)
         batch = jobs.batch[job]
+        for i, (due, weight) in enumerate(dues[job]):
+            if end > due:
+                if i > 0 and batch is None:
+                    early += weight * (end - due)
+                else:
+                    tardiness += weight * (end - due)
         if batch is None:
             after = of_job[job]
             operator += clear + change[setup[machine]][after]
@@ -84,7 +87,7 @@ def valued(c: Compiled, jobs: Jobs, placed: list[Placed]) -> Schedule:
                 operator += clear
     objective = makespan if c.makespan else tardiness + c.price * operator
     value = Value(tardiness, makespan, changeovers, operator)
-    return Schedule(jobs, placed, value, objective, objective + moved, flow)
+    return Schedule(jobs, placed, value, objective, objective + moved + early, flow)
 
 
 def replay(

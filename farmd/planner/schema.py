@@ -95,6 +95,7 @@ def problem_schema() -> dict[str, Any]:
             "parts": _list(part),
             "announced": _list(_object({"id": _NAME, "machine": _NAME, "start_s": _AMOUNT})),
             "operator_price": {**_AMOUNT, "default": 0},
+            "buffers": _list(_PAIR),
         },
     )
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": FORMAT, **schema}

@@ -5,24 +5,53 @@ Knows temperatures, how long a stretch of moves may be, and how what was found b
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+import os
+from concurrent.futures import ThreadPoolExecutor, wait
 from random import Random
 from time import perf_counter
 
+import numpy as np
+
 from farmd.planner import kernel
 from farmd.planner.budget import Meter
-from farmd.planner.compiled import INFINITY, Compiled, Jobs
-from farmd.planner.kernel import GRAINS, Shop, State
-from farmd.planner.kernel_arrays import draft_of, like, placed_of, rows_of, shop_of, state_of, tightened
-from farmd.planner.schedule import Placed, Schedule, replay, valued
+from farmd.planner.compiled import INFINITY, Compiled
+from farmd.planner.kernel_arrays import (
+    cost_of,
+    draft_of,
+    like,
+    shop_of,
+    state_of,
+    tightened,
+    timed,
+    work_of,
+)
+from farmd.planner.kernel_data import GRAINS, MODE, NORM, NORM_S, PRICE, WEIGHT, Shop, State
+from farmd.planner.schedule import Schedule
 
 STRETCH_S = 0.02
 """Wall time of one stretch of moves: how finely the budget is kept."""
 FIRST_MOVES = 2_000
+GUESSED_MOVES_PER_S = 2e6
 MOVES_PER_UNIT = 50
 """Of a counted budget: what costs about as much as a unit elsewhere."""
-HOT, COLD = 0.2, 2e-4
-"""Temperatures, as shares of the mean cost of a job."""
+HOTTEST, COLDEST, COLD = 0.3, 4e-4, 2e-4
+"""Temperatures at first, at most and at least, and in the end, as shares of the mean cost of a job."""
+HOT_MOVES = 15_000.0
+"""Moves for each job with which a search may begin at its hottest; with fewer it stays near its start."""
+WORK_PRICE, LEAST_WORK_PRICE = 1.5, 0.01
+"""What a second of people's work costs while searching, in seconds of tardiness of a job of the mean weight:
+whoever changes setups less leaves more of people's and machines' time for the jobs. The least stays to the end."""
+WORK_SHARE = 0.25
+"""All work costs at most this share of all tardiness: where hardly anything is late, work is no reason to be."""
+HONEST_FROM = 0.95
+"""From this share of the budget on hardly anything counts but the problem's own objective."""
+STAGES = 20
+"""How often the price of work is set anew."""
+SHARP_FROM, SHARP_NORM = 0.4, 60.0
+"""From this share on the makespan is sought as a norm so high that nearly nothing but the latest end counts."""
+LEAST_JOBS_FOR_THREADS = 100
+MOST_THREADS = 2
 TIGHTEN_EVERY = 0.02
 """Share of the budget."""
 
@@ -33,52 +62,99 @@ def improve(c: Compiled, schedule: Schedule, meter: Meter, rng: Random, goal: fl
     if meter.progress() >= 1.0 or len(jobs.release) < 2:
         return schedule
     shop = shop_of(c, jobs)
-    state = state_of(c, shop, schedule.placed, rng)
+    state = state_of(c, shop, schedule.placed)
     if state is None:
         return schedule
-    best = _anneal(shop, state, meter, 0.0 if c.makespan else goal)
-    found = schedule
-    for placed in _timed(c, jobs, shop, best):
-        tried = None if placed is None else valued(c, jobs, placed)
-        if tried is not None and tried.rank < found.rank:
-            found = tried
-    return found
+    best = _anneal(shop, state, rng, meter, 0.0 if c.makespan else goal)
+    found = timed(c, jobs, shop, best)
+    return schedule if found is None or found.rank >= schedule.rank else found
 
 
-def _anneal(shop: Shop, state: State, meter: Meter, goal: float) -> State:
+def _anneal(shop: Shop, state: State, rng: Random, meter: Meter, goal: float) -> State:
     """The best rows found."""
-    best, draft = like(state), draft_of(state)
-    cost = best_cost = float(state.times[range(len(state.length)), state.length, kernel.COST].sum())
-    unit = max(cost, 1e-9) / len(shop.job_s)
-    moves, last_tightened = FIRST_MOVES, 0.0
-    while best_cost > goal:
-        progress = meter.progress()
-        if meter.counted:
-            moves = MOVES_PER_UNIT * max(1, min(FIRST_MOVES // MOVES_PER_UNIT, meter.units_left()))
-        if progress >= 1.0 or not meter.spend(moves // MOVES_PER_UNIT):
-            break
-        heat = unit * HOT * (COLD / HOT) ** progress
-        began = perf_counter()
-        cost, best_cost = kernel.anneal(shop, state, best, draft, best_cost, moves, heat)
-        if not meter.counted:
-            moves = max(64, int(moves * min(4.0, max(0.25, STRETCH_S / (perf_counter() - began + 1e-9)))))
-        if shop.terms[kernel.MODE] == GRAINS and progress >= last_tightened + TIGHTEN_EVERY:
-            last_tightened = progress
-            spare, tighter = tightened(shop, state)
-            if tighter < cost:
-                kernel.copy(spare, state)
-                cost = tighter
-        if cost < best_cost:
-            kernel.copy(state, best)
-            best_cost = cost
+    best = like(state)
+    cost = best_cost = cost_of(state)
+    unit, stage = _unit(shop, cost), -1
+    own_price = float(shop.terms[PRICE])
+    threads = _threads(shop, meter)
+    drafts = [draft_of(state, rng) for _ in range(threads)]
+    moves, done_moves, last_tightened = FIRST_MOVES, 0, 0.0
+    with ThreadPoolExecutor(threads) as pool:
+        while best_cost > goal:
+            progress = meter.progress()
+            if meter.counted:
+                moves = MOVES_PER_UNIT * max(1, min(FIRST_MOVES // MOVES_PER_UNIT, meter.units_left()))
+            if progress >= 1.0 or not meter.spend(moves // MOVES_PER_UNIT):
+                break
+            if int(progress * STAGES) != stage:
+                stage = int(progress * STAGES)
+                best_cost = _next_stage(shop, state, best, own_price, progress)
+                unit = _unit(shop, best_cost) if shop.terms[NORM_S] > 0.0 else unit
+            hot = _hot(shop, meter, done_moves, progress, threads)
+            heat = unit * hot * (COLD / hot) ** progress
+            began = perf_counter()
+            done_moves += moves * threads
+            machines = list(range(len(state.length)))
+            if threads > 1:
+                rng.shuffle(machines)
+            crowds = [np.array(machines[i::threads], dtype=np.int32) for i in range(threads)]
+            done = [
+                pool.submit(kernel.anneal, shop, state, draft, crowd, moves, heat)
+                for draft, crowd in zip(drafts[1:], crowds[1:], strict=True)
+            ]
+            kernel.anneal(shop, state, drafts[0], crowds[0], moves, heat)
+            wait(done)
+            cost = cost_of(state)
+            if not meter.counted:
+                moves = max(64, int(moves * min(4.0, max(0.25, STRETCH_S / (perf_counter() - began + 1e-9)))))
+            if shop.terms[MODE] == GRAINS and progress >= last_tightened + TIGHTEN_EVERY:
+                last_tightened = progress
+                spare, tighter = tightened(shop, state)
+                if tighter < cost:
+                    kernel.copy(spare, state)
+                    cost = tighter
+            if cost < best_cost:
+                kernel.copy(state, best)
+                best_cost = cost
     return best
 
 
-def _timed(c: Compiled, jobs: Jobs, shop: Shop, state: State) -> Iterator[list[Placed] | None]:
-    """The rows on the clock: each work as early as the people allow, and just as the kernel laid it."""
-    yield replay(c, jobs, rows_of(state))
-    if shop.terms[kernel.MODE] == GRAINS:
-        yield placed_of(c, jobs, shop, state)
-        spare, cost = tightened(shop, state)
-        if cost < INFINITY:
-            yield placed_of(c, jobs, shop, spare)
+def _unit(shop: Shop, cost: float) -> float:
+    """The mean cost of a job; of a norm, what it changes by when half a job's time goes to another row."""
+    share = float(shop.terms[NORM]) / 2.0 if shop.terms[NORM_S] > 0.0 else 1.0
+    return share * max(cost, 1e-9) / len(shop.job_s)
+
+
+def _hot(shop: Shop, meter: Meter, done: int, progress: float, threads: int) -> float:
+    """The temperature to begin with, by how many moves there will be for each job."""
+    if meter.counted:
+        moves = float(done + MOVES_PER_UNIT * meter.units_left())
+    else:
+        moves = done / progress if done and progress > 0.0 else meter.seconds_left() * GUESSED_MOVES_PER_S * threads
+    return min(HOTTEST, max(COLDEST, HOTTEST * math.pow(moves / len(shop.job_s) / HOT_MOVES, 1.5)))
+
+
+def _next_stage(shop: Shop, state: State, best: State, own_price: float, progress: float) -> float:
+    """Set the price of work and the norm's power for what follows, and lay the rows anew; the cost of `best`."""
+    before = shop.terms.copy()
+    if shop.terms[NORM_S] > 0.0:
+        shop.terms[NORM] = SHARP_NORM if progress >= SHARP_FROM else shop.terms[NORM]
+    else:
+        work_s = max(work_of(shop, best), 1e-9)
+        late = max(0.0, cost_of(best) - float(shop.terms[PRICE]) * work_s)
+        weight = float(shop.job_s[:, WEIGHT].mean())
+        most = WORK_PRICE * weight if progress < HONEST_FROM else 0.0
+        shop.terms[PRICE] = own_price + max(LEAST_WORK_PRICE * weight, min(most, WORK_SHARE * late / work_s))
+    (now, cost), (then, best_cost) = (tightened(shop, rows) for rows in (state, best))
+    if cost == INFINITY and best_cost == INFINITY:
+        shop.terms[:] = before
+        return cost_of(best)
+    kernel.copy(now if cost < INFINITY else then, state)
+    kernel.copy(then if best_cost < cost else now, best)
+    return min(cost, best_cost)
+
+
+def _threads(shop: Shop, meter: Meter) -> int:
+    """Rows of different machines have nothing in common but people in number: they are sought in two threads."""
+    alone = meter.counted or shop.terms[MODE] == GRAINS or len(shop.job_s) < LEAST_JOBS_FOR_THREADS
+    return 1 if alone else min(MOST_THREADS, len(os.sched_getaffinity(0)), len(shop.mach) // 2)

@@ -10,15 +10,19 @@ from collections.abc import Iterable
 from random import Random
 
 from farmd.model.errors import Refused
-from farmd.planner import exact, exact_batches
-from farmd.planner.batches import Anneal, Plates, Rows, greedy, sequence
+from farmd.planner import exact
 from farmd.planner.bounds import impossible, lower_bound
 from farmd.planner.budget import Budget, Meter
 from farmd.planner.check import check
 from farmd.planner.compiled import STABILITY_PRICE_S, Compiled
 from farmd.planner.fields import UNKNOWN_NAME
 from farmd.planner.greedy import RULE_OF_POLICY, Dispatcher, Rule, rules
+from farmd.planner.incumbent import carried_over
+from farmd.planner.passes import tuned_pass
 from farmd.planner.plans import Plan, Value
+from farmd.planner.powder.phases import batched, by_rule
+from farmd.planner.powder.plates import Plates
+from farmd.planner.powder.rows import Rows
 from farmd.planner.problem import POLICIES, Problem
 from farmd.planner.schedule import Schedule, to_plan
 from farmd.planner.search import improve
@@ -27,8 +31,12 @@ from farmd.planner.solver import LEAST_S
 LAST_RESORT = (Rule("atcs", 2.0, 0.01), Rule("edd"), Rule("fifo"), Rule("atcs", 2.0, 0.5))
 FLOW_GAIN = 0.999
 """Less is not worth a change of plan."""
+RULES_UNTIL = 0.3
+"""Of the budget: where more is gone by the time an incumbent is carried over, no rule is asked."""
 SPARE_S = 0.1
 SPARE_S_PER_JOB = 1.5e-5
+SPARE_PER_S = 5.0
+"""Seconds for what comes after planning: at least, for each job, for each second that the arrays took."""
 
 
 def plan(
@@ -59,9 +67,10 @@ class _Planner:
         self.problem, self.seed = problem, seed
         self.rng = Random(seed)
         self.c = Compiled(problem, stability_price_s=stability_price_s)
-        self.meter.reserve(SPARE_S + SPARE_S_PER_JOB * (self.c.runs + len(problem.parts)))
+        spare = SPARE_S + SPARE_S_PER_JOB * (self.c.runs + len(problem.parts))
+        self.meter.reserve(max(spare, SPARE_PER_S * self.meter.elapsed_s()))
         self.plates = Plates(self.c)
-        self.dispatcher = Dispatcher(self.c)
+        self.dispatcher: Dispatcher | None = None
         self.found: list[Schedule] = []
         self.bound = 0.0
         self.proven_impossible = False
@@ -72,7 +81,7 @@ class _Planner:
             return _infeasible(self.problem, reasons)
         self.bound = lower_bound(self.c)
         if policy == "plan":
-            self._search()
+            self._search(incumbent)
         else:
             self._by_rule(RULE_OF_POLICY[policy])
         return self._answer(incumbent)
@@ -97,22 +106,39 @@ class _Planner:
         return best is not None and best.cost <= self.bound + 1e-6
 
     def _pass(self, rule: Rule, rows: Rows) -> Schedule | None:
-        return self.dispatcher.run(rule, *self.c.with_batches(rows))
+        return self._rules().run(rule, *self.c.with_batches(rows))
+
+    def _rules(self) -> Dispatcher:
+        if self.dispatcher is None:
+            self.dispatcher = Dispatcher(self.c)
+        return self.dispatcher
 
     def _by_rule(self, rule: Rule) -> None:
         order = "release" if rule.name == "fifo" else "due"
-        rows = greedy(self.c, self.plates, sequence(self.c, order))
+        rows: Rows = [[] for _ in self.c.ready]
+        if self.problem.parts:
+            rows = by_rule(self.c, self.plates, order, self.rng)
         for attempt in (rule, *LAST_RESORT):
             if self._keep(self._pass(attempt, rows)):
                 return
 
-    def _search(self) -> None:
-        """Rules on every greedy batching, then batches, orders and exact models by turns."""
+    def _search(self, incumbent: Plan | None) -> None:
+        """Rules on every greedy batching, then batches, orders and exact models by turns.
+
+        With an incumbent its orders are a start, and rules are only asked where that leaves time.
+        """
         rows = self._batches(self.meter.share(0.5))
-        phase = self.meter.share(0.2)
+        warm = False
+        if incumbent is not None and self.c.runs > 0:
+            jobs, _ = self.c.with_batches(rows)
+            warm = self._keep(carried_over(self.c, jobs, incumbent, self.meter))
+        in_time = not warm or self.meter.progress() < RULES_UNTIL
+        phase = self.meter.share(0.05 if warm else 0.2)
         longest = 0.0
+        if in_time and self.c.runs > 0 and not self.c.problem.parts:
+            warm = self._keep(tuned_pass(self.c, self._rules(), phase, self.rng)) or warm
         for i, rule in enumerate(rules(self.c.makespan)):
-            if i > 0 and not phase.spend(like_s=longest):
+            if warm or (i > 0 and not phase.spend(like_s=longest)):
                 break
             began = phase.elapsed_s()
             self._keep(self._pass(rule, rows))
@@ -132,47 +158,24 @@ class _Planner:
             self._exact_builds()
 
     def _batches(self, phase: Meter) -> Rows:
-        """The parts in batches: greedy in several orders, annealed, polished."""
-        c = self.c
-        if not c.problem.parts:
-            return [[] for _ in c.ready]
-        best: Rows | None = None
-        cost = 0.0
-        alone = c.runs == 0
-        meter = self.meter if alone else phase
-        tried: set[tuple[int, ...]] = set()
-        for order in ("due", "height", "release", "area"):
-            if best is not None and not meter.spend():
-                break
-            parts = sequence(c, order)
-            if parts in tried:
-                continue
-            tried.add(parts)
-            rows = greedy(c, self.plates, parts)
-            energy = Anneal(c, self.plates, rows, self.rng).now
-            if best is None or energy < cost:
-                best, cost = rows, energy
-        assert best is not None
-        self._keep(self._pass(Rule("edd"), best))
-        exactly = exact_batches.fits(c, self.plates)
-        goal = self.bound if alone and not c.makespan else 0.0
-        rows = Anneal(c, self.plates, best, self.rng).run(meter.share(0.6 if exactly else 1.0), goal)
-        if rows != best:
-            self._keep(self._pass(Rule("edd"), rows))
-        if exactly and not (alone and self._done()) and self._solver_has_time():
-            polished = exact_batches.polish(c, self.plates, rows, meter, self.seed)
-            if polished is not None:
-                rows = self._better_batches(rows, *polished, alone=alone)
-        return rows
-
-    def _better_batches(self, rows: Rows, polished: Rows, bound: float | None, *, alone: bool) -> Rows:
-        if bound is not None and (alone or self.c.makespan):
-            self.bound = max(self.bound, bound)
-        if not all(self.plates.hold(m, batch.parts) for m, row in enumerate(polished) for batch in row):
+        """The parts in batches, each better batching tried as a schedule at once."""
+        rows: Rows = [[] for _ in self.c.ready]
+        if not self.problem.parts:
             return rows
-        old, new = self._pass(Rule("edd"), rows), self._pass(Rule("edd"), polished)
-        self._keep(new)
-        return polished if new is not None and (old is None or new.cost < old.cost) else rows
+        alone = self.c.runs == 0
+        meter = self.meter if alone else phase
+        least = self.bound if alone or self.c.makespan else 0.0
+        best: Schedule | None = None
+        for made, bound in batched(self.c, self.plates, meter, self.rng, self.seed, least):
+            if alone or self.c.makespan:
+                self.bound = max(self.bound, bound)
+            tried = self._pass(Rule("edd"), made)
+            self._keep(tried)
+            if best is None or (tried is not None and tried.cost < best.cost):
+                rows, best = made, tried
+            if alone and self._done():
+                break
+        return rows
 
     def _exact_builds(self) -> None:
         result = exact.solve(self.c, self._best(), self.meter, self.seed)
@@ -189,16 +192,19 @@ class _Planner:
     def _answer(self, incumbent: Plan | None) -> Plan:
         """The cheapest candidate that the checker accepts, the incumbent among them."""
         faults: Iterable[object] = ()
-        kept = incumbent if incumbent is not None and not check(self.problem, incumbent) else None
+        old = incumbent
         for schedule in sorted(self.found, key=lambda schedule: schedule.rank):
-            if kept is not None and not self._beats(schedule, kept):
-                break
+            if old is not None and not self._beats(schedule, old):
+                # A check of a large plan takes long: only of one that would be answered.
+                old = None if check(self.problem, old) else old
+                if old is not None:
+                    return self._publish(old)
             answer = self._publish(to_plan(self.c, schedule, "feasible", None, self.plates.layout))
             faults = check(self.problem, answer)
             if not faults:
                 return answer
-        if kept is not None:
-            return self._publish(kept)
+        if old is not None and not check(self.problem, old):
+            return self._publish(old)
         if faults:
             return _infeasible(
                 self.problem, tuple(f"no plan passed the checker: {fault}" for fault in faults)
@@ -215,7 +221,17 @@ class _Planner:
 
     def _cost(self, plan_: Plan) -> float:
         moved = self._moves(plan_) * self.c.stability_price_s
-        return _objective(self.problem, plan_.value) + moved
+        return _objective(self.problem, plan_.value) + moved + self._early(plan_)
+
+    def _early(self, plan_: Plan) -> float:
+        """What the plan's runs cost by the buffers."""
+        c = self.c
+        dues = {name: c.jobs.dues[j][1:] for j, name in enumerate(c.run_name) if len(c.jobs.dues[j]) > 1}
+        return sum(
+            weight * max(0.0, a.end_s - due)
+            for a in plan_.assignments
+            for due, weight in dues.get(a.build or "", ())
+        )
 
     def _moves(self, plan_: Plan) -> int:
         """How many announced runs and parts the plan puts on another machine."""

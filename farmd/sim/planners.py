@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+
 from farmd.daemon.planning import PlannerFailed
 from farmd.driver import offload, sleep
 from farmd.planner import Budget, Plan, Problem, plan
@@ -12,7 +14,7 @@ LATENCY_S = 2.0
 
 
 class CountedPlanner:
-    """A planner without a clock. All its effort goes into the first plan."""
+    """A planner without a clock. All its effort goes into the first plan after a change."""
 
     def __init__(self, *, policy: str, effort: int, seed: int, stability_price_s: float) -> None:
         self._policy = policy
@@ -20,7 +22,7 @@ class CountedPlanner:
         self._seed = seed
         self._stability_price_s = stability_price_s
 
-    async def quick(self, problem: Problem) -> Plan:
+    async def quick(self, problem: Problem, incumbent: Plan | None) -> Plan:
         try:
             made = await offload(
                 lambda: plan(
@@ -28,6 +30,7 @@ class CountedPlanner:
                     budget=self._budget,
                     seed=self._seed,
                     policy=self._policy,
+                    incumbent=incumbent if self._policy == "plan" else None,
                     stability_price_s=self._stability_price_s,
                 )
             )
@@ -36,5 +39,7 @@ class CountedPlanner:
         await sleep(LATENCY_S)
         return made
 
-    async def better(self, problem: Problem, incumbent: Plan) -> Plan | None:
-        return None
+    async def better(self, problem: Problem, incumbent: Plan) -> AsyncGenerator[Plan]:
+        """Nothing: there is no time in between."""
+        return
+        yield incumbent

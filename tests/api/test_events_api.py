@@ -13,8 +13,9 @@ import httpx
 import pytest
 
 from farmd.api import HttpServer
-from farmd.api.events import EventStream
+from farmd.api.events import event_bytes
 from farmd.api.feed import PAGE, Feed, Subject
+from farmd.api.stream import EventStream
 from farmd.driver import now
 from farmd.model import facts as f
 from farmd.model.errors import ConfigError
@@ -151,7 +152,7 @@ async def test_a_listener_that_takes_nothing_is_disconnected(shop: Any) -> None:
         await stuck.wait()
         return {"type": "http.disconnect"}
 
-    stream = EventStream(feed.follow(0, Subject(), 60.0), asyncio.Event(), stall_s=0.2)
+    stream = EventStream(feed.follow(0, Subject(), 60.0), asyncio.Event(), event_bytes, stall_s=0.2)
     serving = asyncio.create_task(stream({"type": "http"}, receive, send))
     for count in range(500):
         shop.service.ledger.record(f.MachineHeld(at=now(), actor="test", machine="mk4-01", reason=str(count)))
@@ -178,7 +179,7 @@ async def test_quiet_streams_are_kept_alive(shop: Any) -> None:
 
     pages = feed.follow(feed.revision, Subject(), 0.01)
     async with asyncio.timeout(5):
-        await EventStream(pages, asyncio.Event(), stall_s=1.0)({"type": "http"}, receive, send)
+        await EventStream(pages, asyncio.Event(), event_bytes, stall_s=1.0)({"type": "http"}, receive, send)
     assert bodies[2:4] == [b": nothing new\n\n"] * 2
 
 

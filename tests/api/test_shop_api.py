@@ -166,8 +166,10 @@ PATCH /api/v1/jobs/{job_id}|POST /api/v1/jobs/{job_id}/hold|POST /api/v1/jobs/{j
 POST /api/v1/jobs/{job_id}/cancel|GET /api/v1/machines|GET /api/v1/machines/{name}|POST /api/v1/estop
 POST /api/v1/machines/{name}/pause|POST /api/v1/machines/{name}/resume|POST /api/v1/machines/{name}/stop
 POST /api/v1/machines/{name}/estop|POST /api/v1/machines/{name}/hold|POST /api/v1/machines/{name}/release
+GET /api/v1/machines/{name}/terminal|POST /api/v1/machines/{name}/command
 POST /api/v1/machines/{name}/clear|POST /api/v1/machines/{name}/load|GET /api/v1/builds|GET /api/v1/runs
-GET /api/v1/runs/{run_id}|POST /api/v1/runs/{run_id}/resolve|POST /api/v1/runs/{run_id}/continue|GET /api/v1/plan|GET /api/v1/plan/problem
+GET /api/v1/runs/{run_id}|POST /api/v1/runs/{run_id}/resolve|POST /api/v1/runs/{run_id}/continue
+GET /api/v1/plan|GET /api/v1/plan/problem
 GET /api/v1/next|GET /api/v1/lots|GET /api/v1/throughput|GET /api/v1/events
 GET /api/v1/files/{sha256}/thumbnail|GET /healthz|GET /metrics
 """

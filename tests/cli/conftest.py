@@ -15,7 +15,7 @@ import pytest
 from farmd.cli.farmctl import farmctl
 from farmd.cli.live import Frame
 from farmd.daemon import views
-from farmd.daemon.attendant import Live
+from farmd.daemon.live import Live
 from farmd.daemon.schedule import Schedule, Step
 from farmd.daemon.shop import Shop
 from farmd.daemon.walk import walk_list

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from farmd.cli import commands_farm
+from farmd.cli import following
 from farmd.cli.client import server_sent
 
 
@@ -22,7 +22,7 @@ def _stream(*events: dict[str, Any]) -> httpx.Response:
 @pytest.fixture
 def follow(api: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Two streams that end, with two events in all, then no daemon; gives what each stream was asked from."""
-    monkeypatch.setattr(commands_farm, "RECONNECT_S", (0.0, 0.0))
+    monkeypatch.setattr(following, "RECONNECT_S", (0.0, 0.0))
     started: list[str] = []
     later = [{**api.fake.events()[2], "seq": seq} for seq in (44, 45)]
 

@@ -125,6 +125,13 @@ def test_a_plan_that_cannot_be_written_is_exit_2(problem: Path, capsys: pytest.C
         ("--check", "a"),
         ("--schema", "a"),
         ("--schema", "--from-daemon"),
+        ("--explain", "a"),
+        ("--explain", "a", "b", "c", "d"),
+        ("--check", "a", "b", "c"),
+        ("--chart", "c.html", "a"),
+        ("--chart", "c.html", "--explain", "a", "b"),
+        ("--chart", "c.png", "a", "b"),
+        ("--json", "a"),
         ("a", "--policy", "luck"),
         ("a", "--budget", "-1"),
     ],
@@ -147,3 +154,98 @@ def test_todays_problem_comes_from_the_daemon(
     assert json.loads(capsys.readouterr().out) == {"format": "farmd-problem/1"}
     assert api.asked[0].headers["authorization"] == "Bearer secret"
     assert _plan("--from-daemon", "--url", "nowhere") == 2
+
+
+@pytest.fixture
+def planned(problem: Path) -> tuple[Path, Path]:
+    out = problem.with_name("plan.json")
+    assert _plan(problem, "--budget", 0.2, "--policy", "edd", "--out", out) == 0
+    return problem, out
+
+
+def test_a_plan_is_explained_whole(planned: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert _plan("--explain", *planned) == 0
+    shown = capsys.readouterr().out
+    for assignment in json.loads(planned[1].read_text())["assignments"]:
+        assert f"{assignment['build']} on {assignment['machine']}, day " in shown
+    for words in ("the machine is cleared", "it is nobody's working time", "m3: ", "idle day 1 00:00"):
+        assert words in shown
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "machines"), [("b1", ["b1#1"], []), ("b1#1", ["b1#1"], []), ("m2", None, ["m2"])]
+)
+def test_one_thing_is_explained_as_json(
+    name: str,
+    steps: list[str] | None,
+    machines: list[str],
+    planned: tuple[Path, Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    capsys.readouterr()
+    assert _plan("--explain", "--json", *planned, name) == 0
+    told = json.loads(capsys.readouterr().out)
+    rows = json.loads(planned[1].read_text())["assignments"]
+    expected = steps or [row["build"] for row in rows if row["machine"] == name]
+    assert [step["name"] for step in told["steps"]] == expected
+    assert [machine["machine"] for machine in told["machines"]] == machines
+    assert _plan("--explain", *planned, name) == 0
+    assert (machines or expected)[0] in capsys.readouterr().out
+
+
+def test_an_unknown_name_and_a_broken_plan_are_not_explained(
+    planned: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    problem, out = planned
+    capsys.readouterr()
+    assert _plan("--explain", problem, out, "b99") == 1
+    assert capsys.readouterr().err.startswith("error plan-unknown-name: b99: ")
+    plan = json.loads(out.read_text())
+    plan["assignments"].pop()
+    out.write_text(json.dumps(plan))
+    assert _plan("--explain", problem, out) == 1
+    assert "error not-scheduled: " in capsys.readouterr().err
+
+
+def test_why_there_is_no_plan_is_explained(problem: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    crews = [{"name": "nobody", "window": "never", "people": 1}]
+    edited, out = _edited(problem, windows={"never": []}, crews=crews), problem.with_name("plan.json")
+    assert _plan(edited, "--budget", 0.3, "--out", out) == 0
+    reasons = json.loads(out.read_text())["reasons"]
+    assert reasons
+    capsys.readouterr()
+    assert _plan("--explain", edited, out) == 0
+    shown = capsys.readouterr().out
+    assert all(reason in shown for reason in reasons)
+
+
+@pytest.mark.parametrize(("name", "begin"), [("c.html", "<!doctype html>"), ("c.svg", "<svg ")])
+def test_a_plan_is_drawn(
+    name: str, begin: str, planned: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = planned[0].with_name(name)
+    capsys.readouterr()
+    assert _plan("--chart", out, *planned) == 0
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith(f"{out}: ")
+    text = out.read_text()
+    assert text.startswith(begin)
+    assert text.count("<title>b") == 6
+    assert _plan("--chart", planned[0].with_name("none") / name, *planned) == 2
+    assert capsys.readouterr().err.startswith("error plan-unwritable: ")
+
+
+def test_a_plan_that_does_not_hold_is_drawn_and_told(
+    planned: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    problem, out = planned
+    plan = json.loads(out.read_text())
+    gone = [plan["assignments"].pop()["build"], plan["assignments"].pop()["build"]]
+    out.write_text(json.dumps(plan))
+    capsys.readouterr()
+    assert _plan("--chart", problem.with_name("c.svg"), problem, out) == 0
+    shown = capsys.readouterr().err
+    assert any(f"{out} does not hold: not-scheduled: run {run} is not in the plan" in shown for run in gone)
+    assert "more by --check" in shown

@@ -89,7 +89,7 @@ class Shopkeeper:
         for name in [name for name, machine in farm.machines.items() if machine.held]:
             await self._tried(floor.release(name, "boss"))
         for run in [run for run in farm.runs.values() if run.state is RunState.PAUSED]:
-            await self._tried(floor.resume(run.machine))
+            await self._tried(floor.resume(run.machine, "boss"))
         for job in [job for job in farm.jobs.values() if job.state is JobState.HELD]:
             await self._tried(self.service.desk.release(job.id, "boss"))
 
@@ -160,11 +160,11 @@ class Shopkeeper:
             case "release":
                 await floor.release(name, "boss")
             case "pause":
-                await floor.pause(name)
+                await floor.pause(name, "boss")
             case "resume":
-                await floor.resume(name)
+                await floor.resume(name, "boss")
             case "stop":
-                await floor.stop(name)
+                await floor.stop(name, "boss")
             case "estop" if chance.random() < 0.3:
                 await floor.estop(chance.choice((None, name)), "boss")
             case "hold-job":

@@ -30,10 +30,12 @@ from farmd.driver import (
     DriverSettings,
     Ended,
     Observed,
+    Reply,
     Report,
     RunFile,
     Started,
     StartOrder,
+    TerminalLine,
 )
 from farmd.driver.clock import Clock, set_clock
 from farmd.model import facts as f
@@ -224,6 +226,8 @@ class ScriptedDriver(Driver):
         self.asked: list[str] = []
         self.raises: dict[str, BaseException] = {}
         """By method; `serve` once, `connect` at every connect, the others at every call."""
+        self.reply = Reply(("ok",))
+        self.lines: list[TerminalLine] = []
         self.before_start: Callable[[StartOrder], Coroutine[Any, Any, None]] | None = None
         self._lost: asyncio.Future[None] | None = None
 
@@ -266,6 +270,16 @@ class ScriptedDriver(Driver):
 
     def estop(self) -> None:
         self._ask("estop")
+
+    async def command(self, text: str) -> Reply:
+        self._ask(f"command {text}")
+        self._maybe_raise("command")
+        await asyncio.sleep(0.1)
+        return self.reply
+
+    def terminal(self, after: int = 0) -> list[TerminalLine]:
+        self._maybe_raise("terminal")
+        return [line for line in self.lines if line.number > after]
 
     def _ask(self, what: str) -> None:
         self.asked.append(what)

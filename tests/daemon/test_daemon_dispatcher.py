@@ -59,7 +59,7 @@ class Published:
 
     def begin(self, begun: Step) -> None:
         self.begun.append(begun)
-        self.schedule = self.schedule.without((begun.run_name,))
+        self.schedule = self.schedule.after((begun,))
 
     def ask(self) -> None:
         self.asks += 1

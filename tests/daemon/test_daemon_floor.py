@@ -320,14 +320,12 @@ async def test_hot_machine_is_not_opened() -> None:
         await b.floor.clear("m1", "anna")
 
 
-@pytest.mark.parametrize("ask", ["clear", "hold", "release", "pause", "stop", "estop"])
+@pytest.mark.parametrize("ask", ["clear", "hold", "release", "pause", "resume", "stop", "estop"])
 @warped
 async def test_unknown_machine_is_refused(ask: str) -> None:
     async with bench(farm_of(machine())) as b:
         with pytest.raises(Refused) as refused:
-            await getattr(b.floor, ask)(
-                "m9", *(("anna",) if ask in ("clear", "hold", "release", "estop") else ())
-            )
+            await getattr(b.floor, ask)("m9", "anna")
         assert refused.value.code.name == "unknown-machine"
         assert b.machine().held is None
 
@@ -517,7 +515,7 @@ async def test_bug_in_a_command_is_a_fault_that_can_be_released(ask: str) -> Non
     async with bench(farm_of(machine(**OFFLINE))) as b:
         b.driver().raises[ask] = ZeroDivisionError("boom")
         with pytest.raises(MachineFault) as raised:
-            await getattr(b.floor, ask)("m1")
+            await getattr(b.floor, ask)("m1", "anna")
         assert raised.value.code.name == "driver-bug"
         assert b.machine().state is MachineState.FAULT
         await b.floor.release("m1", "anna")

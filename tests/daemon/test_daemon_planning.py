@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -35,15 +35,19 @@ class Scripted:
 
     def __init__(self) -> None:
         self.asked: list[Problem] = []
+        self.given: list[Plan | None] = []
         self.next: list[Callable[[Problem], Plan]] = []
-        self.improve: Callable[[Problem, Plan], Awaitable[Plan | None]] | None = None
+        self.improve: Callable[[Problem, Plan], AsyncGenerator[Plan]] | None = None
 
-    async def quick(self, problem: Problem) -> Plan:
+    async def quick(self, problem: Problem, incumbent: Plan | None) -> Plan:
         self.asked.append(problem)
+        self.given.append(incumbent)
         return self.next.pop(0)(problem) if self.next else solved(problem)
 
-    async def better(self, problem: Problem, incumbent: Plan) -> Plan | None:
-        return None if self.improve is None else await self.improve(problem, incumbent)
+    async def better(self, problem: Problem, incumbent: Plan) -> AsyncGenerator[Plan]:
+        if self.improve is not None:
+            async for plan in self.improve(problem, incumbent):
+                yield plan
 
 
 def failing(problem: Problem) -> Plan:
@@ -113,15 +117,22 @@ async def test_nothing_to_make_is_an_empty_plan_without_a_question() -> None:
 
 
 @warped
-async def test_next_steps_are_announced_to_the_next_plan() -> None:
-    async with planning(farm_of(machine(), job(quantity=2))) as (made, planners, ledger):
+async def test_next_steps_are_announced_to_the_next_plan_and_it_begins_from_what_is_left() -> None:
+    async with planning(farm_of(machine(), job(quantity=4))) as (made, planners, ledger):
         await asyncio.sleep(1.0)
-        first = made.schedule.steps["m1"][0]
-        ledger.record(f.JobEdited(**WHO, job_id="J-1", priority=2.0))
+        assert planners.given == [None]
+        first, second, third, _ = made.schedule.steps["m1"]
+        made.begin(first)
+        ledger.record(f.JobEdited(**WHO, job_id="J-1", quantity=3))
         await asyncio.sleep(10.0)
-        (announced,) = planners.asked[1].announced
-        assert (announced.id, announced.machine) == ("J-1#1", "m1")
-        assert announced.start_s == pytest.approx(first.start_at - made.snapshot.origin_s)  # type: ignore[union-attr]
+        told = planners.asked[1].announced
+        assert [(a.id, a.machine) for a in told] == [("J-1#1", "m1"), ("J-1#2", "m1")]
+        origin_s = made.snapshot.origin_s  # type: ignore[union-attr]
+        assert told[0].start_s == pytest.approx(second.start_at - origin_s)
+        incumbent = planners.given[1]
+        assert incumbent is not None
+        assert [a.build for a in incumbent.assignments] == ["J-1#1", "J-1#2", "J-1#3"]
+        assert incumbent.assignments[1].start_s == pytest.approx(third.start_at - origin_s)
 
 
 # --- better plans -----------------------------------------------------------------------------
@@ -136,10 +147,10 @@ async def test_better_plan_is_published_unless_it_is_of_an_older_state(stale: bo
         ledger,
     ):
 
-        async def improve(problem: Problem, incumbent: Plan) -> Plan:
+        async def improve(problem: Problem, incumbent: Plan) -> AsyncGenerator[Plan]:
             await asyncio.sleep(2.0)
             planners.improve = None
-            return an_hour_later(problem, incumbent)
+            yield an_hour_later(problem, incumbent)
 
         planners.improve = improve
         await asyncio.sleep(1.0)
@@ -171,9 +182,9 @@ def an_hour_later(problem: Problem, changed: Plan) -> Plan:
 async def test_step_that_begins_while_a_better_plan_is_made_is_not_ahead_in_it() -> None:
     async with planning(farm_of(machine(), job(quantity=3))) as (made, planners, _):
 
-        async def improve(problem: Problem, incumbent: Plan) -> Plan:
+        async def improve(problem: Problem, incumbent: Plan) -> AsyncGenerator[Plan]:
             await asyncio.sleep(2.0)
-            return replace(incumbent, bound=0.0, status="feasible")
+            yield replace(incumbent, bound=0.0, status="feasible")
 
         planners.improve = improve
         await asyncio.sleep(1.0)
@@ -185,6 +196,34 @@ async def test_step_that_begins_while_a_better_plan_is_made_is_not_ahead_in_it()
         await asyncio.sleep(4.0)
         assert len(planners.asked) == 2
         assert len(names(made)) == 3, "the next snapshot knows by itself what has begun"
+
+
+@warped
+async def test_plans_get_better_until_a_change_breaks_that_off() -> None:
+    async with planning(farm_of(machine(), job())) as (made, planners, ledger):
+        ended: list[str] = []
+
+        async def improve(problem: Problem, incumbent: Plan) -> AsyncGenerator[Plan]:
+            try:
+                while True:
+                    await asyncio.sleep(1.0)
+                    incumbent = an_hour_later(problem, incumbent)
+                    yield incumbent
+            finally:
+                ended.append("broken off")
+
+        planners.improve = improve
+        await asyncio.sleep(3.5)
+        origin_s = made.snapshot.origin_s  # type: ignore[union-attr]
+        first = planners.asked[0].now_s + origin_s
+        assert made.schedule.steps["m1"][0].start_at == pytest.approx(first + 3 * HOUR + 300.0)
+        ledger.record(f.JobEdited(**WHO, job_id="J-1", priority=2.0))
+        await asyncio.sleep(0.1)
+        assert not ended, "not before it is planned anew"
+        planners.improve = None
+        await asyncio.sleep(5.0)
+        assert ended == ["broken off"]
+        assert len(planners.asked) == 2
 
 
 # --- planners that fail -----------------------------------------------------------------------
@@ -214,8 +253,9 @@ async def test_planner_that_fails_or_lies_leaves_the_old_plan_and_is_asked_again
 async def test_better_plan_that_is_wrong_is_not_published() -> None:
     async with planning(farm_of(machine(), job())) as (made, planners, _):
 
-        async def lie(problem: Problem, incumbent: Plan) -> Plan:
-            return overlapping(problem)
+        async def lie(problem: Problem, incumbent: Plan) -> AsyncGenerator[Plan]:
+            planners.improve = None
+            yield overlapping(problem)
 
         planners.improve = lie
         await asyncio.sleep(1.0)

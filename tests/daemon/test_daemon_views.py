@@ -24,7 +24,7 @@ from farmshop import (
 )
 
 from farmd.daemon import views
-from farmd.daemon.attendant import Live
+from farmd.daemon.live import Live
 from farmd.daemon.walk import walk_list
 from farmd.daemon.why import why
 from farmd.model import facts as f

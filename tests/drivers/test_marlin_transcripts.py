@@ -117,7 +117,8 @@ def test_resend_waits_for_quiet_and_ignores_repeats() -> None:
             (0.02, b""),
             (b"Error:Line Number is not Last Line Number+1, Last Line: 2\nResend: 3\nok\n", b""),
             (0.031, encode(3, b"G1 X1")),
-            (b"ok\n", encode(4, b"G1 X2")),
+            (b"ok\n", encode(4, b"M105")),
+            (b"ok T:200 /200\n", encode(5, b"G1 X2")),
         ]
     )
     assert talk.wire.counters.resends == 2
@@ -132,7 +133,8 @@ def test_resend_before_the_ok_of_an_earlier_line() -> None:
             (b"Error:Line Number is not Last Line Number+1, Last Line: 2\nResend: 3\nok\n", b""),
             (0.031, encode(3, b"G1 X1")),
             (b"ok\n", encode(4, b"G1 X2")),
-            (b"ok\n", encode(5, b"G1 X3")),
+            (b"ok\n", encode(5, b"M105")),
+            (b"ok T:200 /200\n", encode(6, b"G1 X3")),
         ]
     )
     assert [type(event) for event in talk.events] == [states.Noted]
@@ -140,7 +142,8 @@ def test_resend_before_the_ok_of_an_earlier_line() -> None:
 
 def test_resend_of_the_line_not_sent_yet_counts_as_ok() -> None:
     talk = Talk().printing()
-    talk.hold([(b"Resend: 4\nok\n", b""), (0.031, encode(4, b"G1 X2"))])
+    talk.hold([(b"Resend: 4\nok\n", b""), (0.031, encode(4, b"M105"))])
+    talk.hold([(b"ok T:200 /200\n", encode(5, b"G1 X2"))])
 
 
 def test_resend_without_ok() -> None:
@@ -156,7 +159,8 @@ def test_damaged_resend_is_probed(damaged: bytes) -> None:
             (damaged + b"\nok\n", b""),
             (0.031, b"\n" + encode(3, b"G1 X1")),
             (b"Error:Line Number is not Last Line Number+1, Last Line: 3\nResend: 4\nok\n", b""),
-            (0.031, encode(4, b"G1 X2")),
+            (0.031, encode(4, b"M105")),
+            (b"ok T:200 /200\n", encode(5, b"G1 X2")),
         ]
     )
     assert talk.events == []
@@ -179,38 +183,46 @@ def test_same_line_for_ever_fails_the_run() -> None:
 
 
 def test_lost_ok_is_found_by_a_probe() -> None:
+    """Once `busy` was heard, a silence a little over its interval is explained by nothing."""
     talk = Talk().printing()
+    talk.hold([(b"echo:busy: processing\n", b""), (1.1, b""), (b" T:200 /200 B:60 /60\n", b"")])
     talk.hold(
         [
-            (2.45, b""),
-            (b" T:200 /200 B:60 /60\n", b""),
             (0.1, b"\n" + encode(3, b"G1 X1")),
             (b"Error:Line Number is not Last Line Number+1, Last Line: 3\nResend: 4\nok\n", b""),
-            (0.031, encode(4, b"G1 X2")),
+            (0.031, encode(4, b"M105")),
+            (b"ok\n", b""),  # of the line that was only slow: the answer to M105 is still to come
+            (b"ok T:200 /200\n", encode(5, b"G1 X2")),
         ]
     )
 
 
 def test_patience_doubles_only_for_losses_in_a_row() -> None:
-    """Without `busy` a silence may be a slow move, whose ok comes after all."""
+    """Without `busy` a silence may be a move that is slower than its text says, whose ok comes after all."""
     talk = Talk().ready(b'echo:Unknown command: "M113 S1"\n')
     talk.wire.begin(talk.now)
-    talk.wire.feed([b"G1 X%d" % n for n in range(40)])
+    talk.wire.feed([b"G91", b"G1 X5 F60", *[b"G1 X5"] * 40])
     talk.hold([(b"", b"\nN0 M110 N0*125\n"), (b"ok\n", encode(1, b"M105"))])
-    talk.hold([(b"ok T:21.0 /0.0\n", encode(2, b"G1 X0")), (b"ok\n", encode(3, b"G1 X1"))])
+    talk.hold([(b"ok T:21.0 /0.0\n", encode(2, b"G91")), (b"ok\n", encode(3, b"G1 X5 F60"))])
+    move_s = 5.0 + 0.001
 
-    def lose_ok_of(line: int, patience_s: float) -> None:
-        this, after = encode(line, b"G1 X%d" % (line - 2)), encode(line + 1, b"G1 X%d" % (line - 1))
+    def lose_ok_of(line: int, command: bytes, moves: int) -> None:
+        patience_s = 1.0 + moves * move_s
         half = patience_s / 2
         talk.hold([(b"T:2 /2\n", b""), (half, b""), (b"T:2 /2\n", b""), (half - 0.1, b"")])
-        talk.hold([(0.1, b"\n" + this)])
-        talk.hold([(b"Resend: %d\nok\n" % (line + 1), b""), (0.031, after)])
+        talk.hold([(0.1, b"\n" + encode(line, command))])
+        talk.hold([(b"Resend: %d\nok\n" % (line + 1), b""), (0.031, encode(line + 1, b"M105"))])
 
-    lose_ok_of(3, 5.0)
-    lose_ok_of(4, 10.0)
-    for line in range(6, 15):
-        talk.hold([(b"ok\n", encode(line, b"G1 X%d" % (line - 2)))])
-    lose_ok_of(14, 5.0)
+    def go_on(line: int, count: int) -> None:
+        talk.hold([(b"ok T:21.0 /0.0\n", encode(line, b"G1 X5"))])
+        for after in range(line + 1, line + count):
+            talk.hold([(b"ok\n", encode(after, b"G1 X5"))])
+
+    lose_ok_of(3, b"G1 X5 F60", 1)
+    go_on(5, 1)
+    lose_ok_of(5, b"G1 X5", 2)
+    go_on(7, 9)
+    lose_ok_of(15, b"G1 X5", 1)
 
 
 def test_busy_for_hours_is_no_silence() -> None:

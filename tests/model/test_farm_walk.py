@@ -274,6 +274,11 @@ class Walk:
     def void(self) -> None:
         self.tell(f.PermitVoided, machine=self.machine(), reason="out of sight")
 
+    def ask(self) -> None:
+        self.tell(f.MachineAsked, machine=self.machine(), act="pause", reason="look at it")
+        self.tell(f.CommandSent, machine=self.machine(), command="M114")
+        self.tell(f.CommandAnswered, machine=self.machine(), command="M114", answer="X:0.00")
+
     def load(self) -> None:
         lot = self.rng.choice([None, "L-1", "L-2"])
         self.tell(f.MaterialLoaded, machine=self.machine(), material="PLA", lot_id=lot, grams=900.0)
@@ -283,7 +288,7 @@ _MOVES = {
     "daemon": 1, "submit": 8, "edit": 4, "hold": 2, "release": 3, "cancel": 1, "queue": 14, "follow": 10,
     "withdraw": 1, "intend": 25, "go_on": 3, "send": 12, "start": 14, "pause": 4, "resume": 4, "doubt": 3, "end": 18,
     "clear": 26, "add": 3, "remove": 1, "connect": 16, "lose": 2, "fault": 2, "recover": 4, "person": 3,
-    "foreign": 3, "void": 1, "load": 2,
+    "foreign": 3, "void": 1, "ask": 1, "load": 2,
 }  # fmt: skip
 """How often each move is tried."""
 

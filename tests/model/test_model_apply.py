@@ -537,6 +537,14 @@ def test_loading_material(shop: Shop) -> None:
     assert shop.refused(f.MaterialLoaded, machine="m1", material="PLA") == "run-open"
 
 
+def test_what_somebody_asked_changes_nothing_by_itself(shop: Shop) -> None:
+    before = shop.farm.copy()
+    shop.tell(f.MachineAsked, machine="m1", act="pause", reason="look at it")
+    shop.tell(f.CommandSent, machine="m1", command="M114", reason="where is it")
+    shop.tell(f.CommandAnswered, machine="m1", command="M114", answer="X:0.00 Y:0.00")
+    assert replace(shop.farm, revision=before.revision) == before
+
+
 @pytest.mark.parametrize(
     ("cls", "more"),
     [
@@ -551,6 +559,9 @@ def test_loading_material(shop: Shop) -> None:
         (f.ForeignRunEnded, {}),
         (f.PermitVoided, {"reason": ""}),
         (f.MachineCleared, {"permit_id": "P-2"}),
+        (f.MachineAsked, {"act": "pause"}),
+        (f.CommandSent, {"command": "M105"}),
+        (f.CommandAnswered, {"command": "M105"}),
         (f.MaterialLoaded, {"material": "PLA"}),
     ],
 )

@@ -14,6 +14,7 @@ from farmd.driver import (
     Ended,
     Event,
     Faulted,
+    ForeignStarted,
     Observed,
     Paused,
     Progressed,
@@ -24,6 +25,7 @@ from farmd.driver import (
     Started,
     Temperatures,
 )
+from farmd.driver.heat_guard import HEAT_GUARD
 from farmd.model.errors import ErrorCode
 from farmd.model.machine import Fault
 from farmd.model.work import Outcome
@@ -35,6 +37,9 @@ from farmd_drivers.marlin.wire.replies import Heat
 NOTES_PER_RUN = 20
 """Firmware messages told per run; noise can make any number of them."""
 EVIDENCE = "the machine accepted the first line of the file, after it had answered to M105"
+EVIDENCE_GOING_ON = (
+    "the machine accepted the first command that leads to the place, after it had answered to M105"
+)
 EVIDENCE_AT_REST = "the machine answered to M105 and M400 and stands still before the first line of the file"
 
 FIRMWARE_HALTED = ErrorCode(
@@ -75,6 +80,8 @@ class Account:
         self._recovering = False
         self._restarted = False
         self._unseen = False
+        self.on_card: tuple[Activity, str | None, float | None] | None = None
+        """What the machine prints by itself: what it does, the name that it shows, and how far it is."""
 
     def connect(self, report: Report, *, unseen: bool) -> None:
         """A new connection; its first `Observed` comes next, which tells of an `unseen` start."""
@@ -88,6 +95,8 @@ class Account:
 
     def tell(self, event: Event) -> None:
         """Report; before the connection's first `Observed`, only a fault is, and as that."""
+        if isinstance(event, ForeignStarted):
+            self._log.overrun()
         if not self.is_observed:
             if isinstance(event, Faulted):
                 event = self._observed(event.fault)
@@ -106,14 +115,21 @@ class Account:
     def _observed(self, fault: Fault | None, firmware: str = "") -> Observed:
         rebooted, self._restarted = self._restarted, False
         unseen, self._unseen = self._unseen, False
+        activity, run_id, fraction = self.on_card or (Activity.IDLE, None, None)
         return Observed(
-            Activity.IDLE if fault is None else Activity.FAULT,
+            activity if fault is None else Activity.FAULT,
+            run_id,
+            fraction,
             history=self._log.history,
             fault=fault,
             rebooted=rebooted,
             unseen_start=unseen,
             firmware=firmware,
         )
+
+    def note_restart(self) -> None:
+        """The machine has restarted, which its next `Observed` tells."""
+        self._restarted = True
 
     # The fault.
 
@@ -137,7 +153,8 @@ class Account:
 
     def on_ready(self, event: states.Ready) -> None:
         """The machine answers and is at rest."""
-        self._log.cooled()
+        if self.on_card is None:
+            self._log.cooled()
         recovered, self._recovering = self._recovering, False
         if recovered:
             self.fault = None
@@ -150,11 +167,13 @@ class Account:
 
     def on_halted(self, event: states.Halted, *, pulsed: bool) -> None:
         """`pulsed`: the reset line was pulled, because nothing confirmed the emergency stop."""
-        if self.fault is None or self.fault.code != EMERGENCY_STOP.name:
+        if self.fault is None or self.fault.code not in (EMERGENCY_STOP.name, HEAT_GUARD.name):
             self.set_fault(FIRMWARE_HALTED, event.text)
         elif not event.confirmed:
             more = "its reset line was pulled" if pulsed else "its port has no reset line: cut the power"
-            self.set_fault(EMERGENCY_STOP, f"the firmware did not confirm the emergency stop; {more}")
+            code = EMERGENCY_STOP if self.fault.code == EMERGENCY_STOP.name else HEAT_GUARD
+            told = "" if code is EMERGENCY_STOP else f"{self.fault.what}; "
+            self.set_fault(code, f"{told}the firmware did not confirm the emergency stop; {more}")
 
     def on_event(self, event: states.WireEvent) -> None:
         """Any other event."""
@@ -173,11 +192,16 @@ class Account:
     def _on_run_event(self, event: states.WireEvent, run: FedRun) -> None:
         if isinstance(event, states.RunBegan | states.RunPaused | states.RunDone) and not run.started:
             run.started = True
-            self.tell(Started(run.id, EVIDENCE if isinstance(event, states.RunBegan) else EVIDENCE_AT_REST))
+            began = EVIDENCE if run.job.at_break is None else EVIDENCE_GOING_ON
+            self.tell(Started(run.id, began if isinstance(event, states.RunBegan) else EVIDENCE_AT_REST))
         match event:
             case states.RunPaused():
+                self._log.displace()  # by the firmware, or by whoever has paused it
                 self.tell(Paused(run.id, event.reason))
+            case states.Arrived():
+                self._log.arrive()
             case states.RunResumed():
+                self._log.arrive()
                 self.tell(Resumed(run.id))
             case states.RunDone():
                 self._end(run, Outcome.OK)
@@ -193,7 +217,7 @@ class Account:
         run.job.close()
         place = None if accepted is None else run.job.place(accepted)
         share = 1.0 if outcome is Outcome.OK else (place and place.fraction) or 0.0
-        used_g = run.mass_g * share
+        used_g = run.mass_g * max(0.0, share - run.job.fraction(0))
         self._log.end(outcome, reason, place, used_g)
         self.tell(Ended(run.id, outcome, reason, place, used_g))
 

@@ -4,7 +4,8 @@
 arithmetic, and `close` never waits. Memory is bounded: a handful of batches, and one number per layer.
 
 The machine gets the file's executable lines as they stand, with one exception: `M0` and `M1` without a
-time would block the link until somebody presses a button, so the run pauses there instead.
+time would block the link until somebody presses a button, so the run pauses there instead. A job may go on
+behind a place in the file; places and fractions are of the whole file all the same.
 """
 
 from __future__ import annotations
@@ -13,15 +14,17 @@ import re
 import threading
 import time
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import BinaryIO
 
 from farmd.driver import RunFile
-from farmd.gcode import ByteSource, check_line, gcode_text, numbered_lines, parse_line
+from farmd.gcode import ByteSource, Limits, check_command, gcode_text, numbered_lines, parse_line
 from farmd.model.errors import ErrorCode, Refused
 from farmd.model.work import Place
+from farmd_drivers.marlin.modes import ModeReader
+from farmd_drivers.marlin.wire.modal import Modal
 from farmd_drivers.marlin.wire.replies import COMMAND_BYTES
 
 BATCH_LINES = 256
@@ -44,6 +47,13 @@ NOTHING_TO_SEND = ErrorCode(
     "nothing-to-send", "the file holds no command", "slice the model again and submit the new file"
 )
 
+PLACE_NOT_IN_FILE = ErrorCode(
+    "place-not-in-file",
+    "the file has no command at the place where the run is to go on",
+    "submit the file with which the run was begun",
+)
+
+NO_LIMITS = Limits()
 _PLAIN_MOVES = frozenset({b"G0 ", b"G1 ", b"G2 ", b"G3 "})
 _PLAIN_BYTES = b"0123456789.- XYZEFIJ"
 _HEIGHT = re.compile(rb"Z *(-?[\d.]+)", re.IGNORECASE)
@@ -94,8 +104,18 @@ class _LayerWatch:
 class JobFile:
     """The commands of one file, in order, with their places."""
 
-    def __init__(self, file: RunFile) -> None:
+    def __init__(
+        self,
+        file: RunFile,
+        limits: Limits = NO_LIMITS,
+        allow: Collection[str] = (),
+        *,
+        after: Place | None = None,
+    ) -> None:
+        """`limits` and `allow` are the machine's, which each command is held against; `after` is where it goes on."""
         self._file = file
+        self._limits = limits
+        self._allow = allow
         self._layers: list[int] = []
         self._size = 1
         """Bytes of the file's text, which binary G-code is decoded to."""
@@ -105,8 +125,12 @@ class JobFile:
         self._stream: BinaryIO | None = None
         self._rows: Iterator[tuple[int, int, bytes]] = iter(())
         self._read = 0
-        self._height: float | None = None
+        self._height = None if after is None else after.z_mm
         self._relative = False
+        self._after = after
+        self._modes: ModeReader | None = None
+        self.at_break: tuple[Modal, bool] | None = None
+        """What is set where the job goes on, and whether it is sure at what height the head was; after `prepare`."""
         self._reading = threading.Lock()
         self._is_closed = False
 
@@ -121,6 +145,8 @@ class JobFile:
         Raises `Refused` for what must not or cannot be sent, or `OSError`.
         """
         self._check()
+        if self._after is not None:
+            self.at_break = self._read_modes(self._after)
         first = self.next_batch()
         if first is None:
             raise Refused(NOTHING_TO_SEND, where=self._file.name)
@@ -136,6 +162,31 @@ class JobFile:
                     time.sleep(0)
             self._layers, self._size = self._watch.layers, max(1, self._watch.size)
 
+    def _read_modes(self, after: Place) -> tuple[Modal, bool]:
+        reader = ModeReader(self._file, self._is_wanted)
+        try:
+            found = reader.at_break(after.line or 0)
+        finally:
+            reader.close()
+        self._relative = bool(found[0].relative)
+        return found
+
+    def modal_at(self, accepted: int) -> Modal:
+        """What the file has set up to the last of `accepted` commands; no fewer than asked for before. Blocks.
+
+        Raises as `prepare` does.
+        """
+        with self._reading:
+            if self._modes is None:
+                self._modes = ModeReader(self._file, self._is_wanted)
+            modal = self._modes.at(self.place(accepted).line or 0)
+        if self._is_closed:
+            self.close()
+        return modal
+
+    def _is_wanted(self) -> bool:
+        return not self._is_closed
+
     def _check_command(self, line: int, command: bytes) -> bool:
         """Whether the command is a plain move; raises `Refused`."""
         if len(command) > COMMAND_BYTES:
@@ -143,7 +194,7 @@ class JobFile:
             raise Refused(COMMAND_TOO_LONG, what, where=self._file.name)
         if command[:3] in _PLAIN_MOVES and not command.translate(None, _PLAIN_BYTES)[1:]:
             return True
-        if finding := check_line(command, number=line):
+        if finding := check_command(command, self._limits, self._allow, number=line):
             what = f"line {line}: {finding.text} {finding.reason}"
             raise Refused(COMMAND_FORBIDDEN, what, where=self._file.name)
         return False
@@ -160,6 +211,8 @@ class JobFile:
         if self._stream is None:
             self._stream = self._file.open()
             self._rows = numbered_lines(gcode_text(self._stream, self._file.name))
+            if self._after is not None:
+                self._skip(self._after)
         batch = Batch(self._read, self._height)
         for line, offset, command in islice(self._rows, BATCH_LINES):
             plain = self._check_command(line, command)
@@ -176,6 +229,16 @@ class JobFile:
         self._read += len(batch.commands)
         self._kept = (*self._kept, batch)[-BATCHES_KEPT:]
         return batch
+
+    def _skip(self, after: Place) -> None:
+        """Pass over everything up to the place, which must be that of a command."""
+        for count, (line, offset, _) in enumerate(self._rows, 1):
+            if line == after.line and offset == after.byte:
+                return
+            if count % BREATH_LINES == 0:
+                time.sleep(0)
+        what = f"line {after.line} at byte {after.byte}"
+        raise Refused(PLACE_NOT_IN_FILE, what, where=self._file.name)
 
     def _modal(self, command: bytes) -> str | None:
         """Note G90 and G91; the reason of the pause when this is a bare M0 or M1."""
@@ -203,13 +266,18 @@ class JobFile:
             try:
                 if self._stream is not None:
                     self._stream.close()
+                if self._modes is not None:
+                    self._modes.close()
             finally:
                 self._reading.release()
 
     def offset(self, accepted: int) -> int:
-        """The byte of the file's text at which the last of `accepted` commands begins; 0 for none."""
+        """The byte of the file's text at which the last of `accepted` commands begins; for none, that behind
+        which the job goes on, or 0."""
         found = self._find(accepted)
-        return found[0].offsets[found[1]] if found else 0
+        if found is None:
+            return (self._after.byte if self._after else None) or 0
+        return found[0].offsets[found[1]]
 
     def fraction(self, accepted: int) -> float:
         """How much of the file that is, 0 to 1."""
@@ -223,7 +291,7 @@ class JobFile:
         """Where the last of `accepted` commands stands."""
         found = self._find(accepted)
         if found is None:
-            return Place(line=0, byte=0, fraction=0.0)
+            return self._after or Place(line=0, byte=0, fraction=0.0)
         batch, index = found
         height = batch.height_before
         for at, value in batch.heights:

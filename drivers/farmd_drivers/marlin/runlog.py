@@ -39,11 +39,14 @@ RUN_LOG_DAMAGED = ErrorCode(
 
 @dataclass(frozen=True, slots=True)
 class _Runs:
-    """`hot`: the heaters may have been left on."""
+    """`hot`: the heaters may have been left on. `broke_off`: where the last run did, if that is known exactly.
+    `displaced`: the head is not, for certain, where the last line of the last run has brought it."""
 
     ended: tuple[Finished, ...] = ()
     open: str | None = None
     hot: bool = False
+    broke_off: Place | None = None
+    displaced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,7 @@ class RunLog:
         self._runs = self._saved = _Runs()
         self._seen = _Seen()
         self._is_loaded = False
+        self._was_displaced = False
         self._lock = threading.Lock()
 
     @property
@@ -76,6 +80,16 @@ class RunLog:
     def is_hot(self) -> bool:
         """A run was left in such a way that the heaters may be on still."""
         return self._runs.hot
+
+    @property
+    def broke_off(self) -> Place | None:
+        """The exact place at which the last run failed; None when it did not, or nobody knows."""
+        return self._runs.broke_off
+
+    @property
+    def is_displaced(self) -> bool:
+        """The head may have been moved away from where the last run has brought it."""
+        return self._runs.displaced
 
     @property
     def is_saved(self) -> bool:
@@ -97,20 +111,42 @@ class RunLog:
 
     # Changes.
 
-    def begin(self, run_id: str) -> None:
-        """The run is about to be sent; `save` before it is."""
-        self._runs = replace(self._runs, open=run_id, hot=True)
+    def begin(self, run_id: str, *, elsewhere: bool = False) -> None:
+        """The run is about to be sent; `save` before it is. `elsewhere`: the head has a way to go before."""
+        self._was_displaced = self._runs.displaced
+        self._runs = replace(self._runs, open=run_id, hot=True, displaced=elsewhere)
 
     def forget(self) -> None:
         """Nothing of the run just begun was sent."""
-        self._runs = replace(self._runs, open=None, hot=False)
+        self._runs = replace(self._runs, open=None, hot=False, displaced=self._was_displaced)
+
+    def displace(self) -> None:
+        """The head is about to be moved by others than the lines of a file."""
+        if not self._runs.displaced:
+            self._runs = replace(self._runs, displaced=True)
+
+    def overrun(self) -> None:
+        """Somebody else prints: what the last run has left is not there any more."""
+        self._runs = replace(self._runs, broke_off=None, displaced=True)
+
+    def arrive(self) -> None:
+        """The head is where the lines of the open run have brought it."""
+        if self._runs.displaced:
+            self._runs = replace(self._runs, displaced=False)
 
     def end(self, outcome: Outcome, reason: str, place: Place | None, used_g: float) -> None:
         """The open run is over. One that was not fed to its end may have left the heaters on."""
         if self._runs.open is not None:
             finished = Finished(self._runs.open, outcome, reason, place, used_g)
             hot = outcome is Outcome.FAILED
-            self._runs = _Runs((*self._runs.ended, finished)[-RUNS_KEPT:], None, hot)
+            ended = (*self._runs.ended, finished)[-RUNS_KEPT:]
+            broke_off = place if outcome is Outcome.FAILED else None
+            self._runs = _Runs(ended, None, hot, broke_off, self._runs.displaced)
+
+    def note(self, finished: Finished) -> None:
+        """A run that was not fed by us is over; where it has left the head is not known."""
+        ended = (*self._runs.ended, finished)[-RUNS_KEPT:]
+        self._runs = replace(self._runs, ended=ended, broke_off=None, displaced=True)
 
     def cooled(self) -> None:
         """The heaters were switched off, and the machine has said so."""
@@ -133,10 +169,13 @@ class RunLog:
             stored = json.loads(self._runs_path.read_bytes())
             ended = tuple(_finished(entry) for entry in stored["ended"])
             hot = bool(stored["hot"])
+            broke_off = stored.get("broke_off")
+            displaced = bool(stored.get("displaced", True))
             if left_open := (run_id := stored["open"]) is not None:
                 place = seen.place if seen.run_id == run_id else None
                 ended = (*ended, Finished(str(run_id), Outcome.FAILED, CUT_OFF, place))
-            self._runs = _Runs(ended, None, hot)
+                broke_off = None  # that place is of some time before
+            self._runs = _Runs(ended, None, hot, None if broke_off is None else Place(**broke_off), displaced)
         except FileNotFoundError:
             self._runs = _Runs()
         except (ValueError, KeyError, TypeError) as error:
@@ -163,8 +202,10 @@ class RunLog:
                 "ended": [asdict(past) for past in runs.ended],
                 "open": runs.open,
                 "hot": runs.hot,
+                "broke_off": None if runs.broke_off is None else asdict(runs.broke_off),
+                "displaced": runs.displaced,
             }
-            _replace(self._runs_path, stored, durable=True)
+            write_whole(self._runs_path, stored, durable=True)
             self._saved = runs
 
     def save_seen(self) -> None:
@@ -172,10 +213,13 @@ class RunLog:
         with self._lock:
             seen = self._seen
             place = None if seen.place is None else asdict(seen.place)
-            _replace(self._seen_path, {"at": seen.at, "run_id": seen.run_id, "place": place}, durable=False)
+            write_whole(
+                self._seen_path, {"at": seen.at, "run_id": seen.run_id, "place": place}, durable=False
+            )
 
 
-def _replace(path: Path, content: dict[str, Any], *, durable: bool) -> None:
+def write_whole(path: Path, content: dict[str, Any], *, durable: bool) -> None:
+    """Replace a file by this, whole or not at all. Raises `OSError`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(".new")
     with fresh.open("w") as file:

@@ -12,16 +12,19 @@ import errno
 import fcntl
 import math
 import os
+import sys
 import termios
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from pathlib import Path
 
 import serial
 
 from farmd.driver import offload
 from farmd.model.errors import ErrorCode, LinkLost
+from farmd_drivers.marlin.terminal import Chunk
 from farmd_drivers.marlin.wire import Wire
 from farmd_drivers.marlin.wire.states import WireEvent
 
@@ -54,6 +57,8 @@ PORT_LOST = ErrorCode(
 _MISSING = frozenset({errno.ENOENT, errno.ENXIO, errno.ENODEV, errno.EIO})
 _DENIED = frozenset({errno.EACCES, errno.EPERM})
 _IN_USE = frozenset({errno.EBUSY, errno.EAGAIN})
+BY_NAME = (Path("/dev/serial/by-id"), Path("/dev/serial/by-path"))
+NAMES_TOLD = 6
 DTR_PULSE_S = 0.1
 """Long enough for the reset circuit (a capacitor at DTR) of any board."""
 
@@ -64,6 +69,14 @@ class Port:
 
     serial: serial.Serial
     has_reset_line: bool
+
+    def set_speed(self, baud: int) -> None:
+        """Go on at another speed, and forget what came and what waits at the old one. May block."""
+        # Some drivers leave a chip as it was unless more than the speed changes (OctoPrint #673).
+        self.serial.parity = serial.PARITY_ODD
+        self.serial.parity = serial.PARITY_NONE
+        self.serial.baudrate = baud
+        termios.tcflush(self.serial.fd, termios.TCIOFLUSH)
 
     def pull_reset(self) -> None:
         """Pull DTR low for a moment, which resets many boards. Blocks."""
@@ -115,7 +128,7 @@ def _has_modem_lines(fd: int) -> bool:
 
 def _lost(path: str, number: object, text: str) -> LinkLost:
     if number in _MISSING:
-        return LinkLost(PORT_MISSING, where=path)
+        return LinkLost(PORT_MISSING, _missing(), where=path)
     if number in _DENIED:
         return LinkLost(PORT_DENIED, where=path)
     if number in _IN_USE:
@@ -123,12 +136,26 @@ def _lost(path: str, number: object, text: str) -> LinkLost:
     return LinkLost(PORT_UNUSABLE, text, where=path)
 
 
+def _missing() -> str:
+    """That a port is not there, with the names of those that are."""
+    names: list[str] = []
+    for folder in BY_NAME:
+        try:
+            names += sorted(str(folder / name) for name in os.listdir(folder))
+        except OSError:
+            continue  # made only while there is a port
+    more = len(names) - NAMES_TOLD
+    there = ", ".join(names[:NAMES_TOLD]) + (f" and {more} more" if more > 0 else "")
+    return f"{PORT_MISSING.meaning}; there are {there}" if names else PORT_MISSING.meaning
+
+
 class Connection:
     """A port and a wire, driven by the running loop until `close`.
 
     `on_event` gets the wire's events. `on_error` is called at most once: with `LinkLost` when the port is
     gone, or with whatever went wrong in here, so that it ends in the driver's `serve` and not in the loop.
-    `worker` does what may block: a device that hangs must hold up nobody else.
+    `worker` does what may block: a device that hangs must hold up nobody else. `note` is shown every chunk of
+    bytes that goes over the link, for the terminal.
     """
 
     def __init__(
@@ -138,8 +165,10 @@ class Connection:
         on_event: Callable[[WireEvent], None],
         on_error: Callable[[Exception], None],
         worker: Executor,
+        note: Callable[[Chunk], None],
     ) -> None:
         self.wire = wire
+        self._note = note
         self._port = port
         self._path: str = port.serial.port
         self._fd: int = port.serial.fileno()
@@ -174,6 +203,7 @@ class Connection:
         wire = self.wire
         while self._open:
             if data := wire.data_to_send(now):
+                self._note((now, True, data))
                 self._write(data)
             event = wire.next_event()
             if event is None:
@@ -209,6 +239,7 @@ class Connection:
             return
         try:
             now = self._loop.time()
+            self._note((now, False, data))
             self.wire.receive_data(data, now)
             self._pump(now)
         except Exception as error:  # noqa: BLE001  (as above)
@@ -240,19 +271,29 @@ class Connection:
         self._write(data)
 
     def write_now(self, data: bytes) -> None:
-        """Write, ahead of everything that the port would not take; after a failure of ours too."""
+        """Write ahead of everything that has not left yet, which is lost; after a failure of ours too.
+
+        `data` begins with a line break: it closes the line that may be cut in two here. Waits for nothing.
+        """
         if self._closed:
             return
+        self._note((self._loop.time(), True, data))
         try:
-            if not self._waiting and self._taken(data) == len(data):
-                return
-            # Only now: to cut a line in two would make the firmware throw away what follows it.
-            self._loop.remove_writer(self._fd)
-            self._waiting = b""
-            termios.tcflush(self._fd, termios.TCOFLUSH)
-            os.write(self._fd, data)
+            if self._waiting or self._queued():
+                self._loop.remove_writer(self._fd)
+                self._waiting = b""
+                termios.tcflush(self._fd, termios.TCOFLUSH)
+            taken = self._taken(data)
         except (OSError, termios.error) as error:
             self._fail(LinkLost(PORT_LOST, f"writing failed: {error}", where=self._path))
+            return
+        if taken < len(data) and self._open:
+            self._waiting = data[taken:]
+            self._loop.add_writer(self._fd, self._writable)
+
+    def _queued(self) -> int:
+        """How many bytes the kernel holds that have not left yet; a pseudo-terminal always says 0."""
+        return int.from_bytes(fcntl.ioctl(self._fd, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
     def pulse_reset(self) -> bool:
         """Pull the reset line, soon; False where the port has none."""

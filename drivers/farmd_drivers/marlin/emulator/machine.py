@@ -1,13 +1,16 @@
 """A strict Marlin 2, as far as a host can tell: bytes and times in, bytes out.
 
-Written from Marlin's `queue.cpp` and `M10x.cpp` to be as unforgiving as they are: the line number is
-checked before the checksum, the checksum is behind the last `*`, an error flushes what has arrived, a
-Resend is sent when a line is read and an ok when it has been executed, lines without a number are
-believed, `ok` is silent about blank lines. Knows no device, loop or clock, and nothing of the driver:
-whoever owns it hands in bytes and times and sends what is in `output`.
+Written from Marlin's `queue.cpp`, `gcode.cpp` and `planner.cpp` to be as unforgiving as they are: the line
+number is checked before the checksum, the checksum is behind the last `*`, an error flushes what has
+arrived, a Resend is sent when a line is read and an ok when it has been executed, lines without a number
+are believed, `ok` is silent about blank lines, and the command in work keeps its place in the ring. Knows
+no device, loop or clock, and nothing of the driver: whoever owns it hands in bytes and times and sends
+what is in `output`. However late `step` comes, everything happens at its own time and in its order.
 
-`executed` is the truth that hosts are measured by: every known command in the order of execution,
-without number and checksum. `unknown` has what noise made of lines that lost their number.
+`executed` is the truth that hosts are measured by: every known command in the order of execution, without
+number and checksum. `unknown` has what noise made of lines that lost their number, `unchecked` the places
+in `executed` of commands that came without one. The words are said by the `_say_` methods, which other
+firmwares' emulators override; `handlers`, `saving` and `source` are for what has a subject of its own.
 """
 
 from __future__ import annotations
@@ -17,69 +20,64 @@ import re
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import reduce
-from operator import xor
 
-from farmd_drivers.marlin.emulator.body import Body, Heater
-from farmd_drivers.marlin.emulator.build import (
-    BANNER,
-    KILLED,
-    KNOWN,
-    LINE_BYTES,
-    RING_LINES,
-    STOPPED,
-    WORD,
-    Build,
-)
+from farmd_drivers.marlin.emulator.body import Body
+from farmd_drivers.marlin.emulator.build import BANNER, KILLED, KNOWN, STOPPED, WORD, Build
+from farmd_drivers.marlin.emulator.commands import HANDLERS, MOVES, Busy, Handler, Job, values_of
+from farmd_drivers.marlin.emulator.intake import Intake, Judged, judge
+from farmd_drivers.marlin.emulator.planner import Planner
 
-_NUMBER = re.compile(rb"([A-Z])(-?\d*\.?\d+)")
-_EARLY = re.compile(rb"^(?:N\d+ ?)?(M108|M112|M410)(?![0-9])")
-_MOVES = frozenset({"G0", "G1", "G2", "G3"})
-
-
-@dataclass(slots=True)
-class _Job:
-    """The command being executed: until when, or until what."""
-
-    command: bytes
-    until: float = 0.0
-    ready: Callable[[], bool] | None = None
-    quiet: bool = False
-    """A heat wait, which reports temperatures every second."""
-    breakable: bool = False
-    next_report: float = math.inf
+_EARLY = re.compile(rb"M(108|112|410)")
+_STOPPABLE = re.compile(rb"G\s*0*[0-35](?!\d)")
+KEEPALIVE_S = 2.0
+WAIT_S = 1.0
+HEAT_LOOK_S = 0.1
 
 
 @dataclass(slots=True)
 class Marlin:
-    """One machine. `power_on` first; then `receive` and `step`, and send `take_output()`."""
+    """One machine. `power_on` first; then `receive` and `step`, and send what is in `output`."""
 
     build: Build = field(default_factory=Build)
     executed: list[bytes] = field(default_factory=list)
     unknown: list[bytes] = field(default_factory=list)
+    unchecked: list[int] = field(default_factory=list)
     output: bytearray = field(default_factory=bytearray)
     resends: int = 0
-    lost_bytes: int = 0
     alive: bool = False
     stopped: bool = False
     """After `stop_moving`: moves are refused, with ok, until M999."""
     now: float = 0.0
-    body: Body = field(init=False)
     last_number: int = 0
-    _rx: bytearray = field(default_factory=bytearray)
-    _line: bytearray = field(default_factory=bytearray)
-    _early: bytes = b""
-    _ring: deque[bytes] = field(default_factory=deque)
-    _job: _Job | None = None
-    _keepalive_s: float = 2.0
-    _next_busy: float = math.inf
-    _autoreport_s: float = 0.0
-    _next_report: float = math.inf
+    slow_s: float = 0.0
+    """The next command takes so much longer."""
+    keepalive_s: float = KEEPALIVE_S
+    autoreport_s: float = 0.0
+    next_report: float = math.inf
+    emergencies: int = 0
+    """Commands that were heard early, by whatever way; noise may have made them."""
+    body: Body = field(init=False)
+    intake: Intake = field(init=False)
+    handlers: dict[bytes, Handler] = field(default_factory=lambda: HANDLERS)
+    """By word. To add to it, give the machine a table of its own."""
+    saving: Callable[[bytes], None] | None = None
+    """Takes every command instead of its execution, while a file is written; M29 is executed all the same."""
+    source: Callable[[], bytes | None] | None = None
+    """Asked for the next command when the ring is empty (a print from a card); no ok is said for these."""
+    _ring: deque[tuple[int | None, bytes]] = field(default_factory=deque)
+    _numbers: deque[int | None] = field(init=False)
+    """The numbers last put into the ring: where an ok looks when it is said too early."""
+    _job: Job | None = None
+    _flush_at: float = math.inf
+    """When the error is out that is being said, and what has arrived is flushed."""
     _next_wait: float = math.inf
-    _break: bool = False
 
     def __post_init__(self) -> None:
-        self.body = Body(self.build.heat_c_per_s, self.build.move_scale)
+        build = self.build
+        planner = Planner(build.planner_blocks)
+        self.body = Body(build.heat_c_per_s, build.move_scale, planner, build.min_move_s, build.ripple_c)
+        self.intake = Intake(build)
+        self._numbers = deque(maxlen=build.ring_lines)
 
     # Life.
 
@@ -89,24 +87,25 @@ class Marlin:
         self.alive = True
         self.stopped = False
         self.last_number = 0
-        self._rx.clear()
-        self._line.clear()
+        self.saving = self.source = None
+        self.intake.clear()
         self._ring.clear()
-        self.body.drop_moves()
-        self.body.heaters_off()
+        self._numbers.clear()
+        self.body.reset()
         self._job = None
-        self._early = b""
-        self._keepalive_s = 2.0
-        self._autoreport_s = 0.0
-        self._next_busy = self._next_report = math.inf
-        self._next_wait = now + 1.0 if self.build.says_wait else math.inf
+        self._flush_at = math.inf
+        self.slow_s = 0.0
+        self.keepalive_s = KEEPALIVE_S
+        self.autoreport_s = 0.0
+        self.next_report = math.inf
+        self._next_wait = now + WAIT_S if self.build.says_wait else math.inf
         self.output.clear()
-        self.output += b"".join(BANNER)
+        self._say_banner()
 
-    def kill(self, why: bytes = b"") -> None:
-        """What `kill()` does: say so, switch off, and never answer again."""
+    def kill(self, why: bytes = b"", echo: bytes = b"") -> None:
+        """What `kill()` does: say so in two or three lines, switch off, and never answer again."""
         if self.alive:
-            self.output += (b"Error:%b\n" % why if why else b"") + KILLED
+            self._say_killed(why, echo)
             self.hang()
             self.body.heaters_off()
 
@@ -114,251 +113,294 @@ class Marlin:
         """What `stop()` does: heaters off, moves refused, but alive."""
         self.stopped = True
         self.body.heaters_off()
-        self.body.drop_moves()
+        self.body.planner.drop()
         self.output += STOPPED
 
     def hang(self) -> None:
         """Stop dead without a word."""
         self.alive = False
-        self._rx.clear()
+        self.intake.clear()
         self._ring.clear()
-        self.body.drop_moves()
+        self.body.planner.drop()
         self._job = None
 
     def say(self, line: bytes) -> None:
         """Say a line of the firmware's own accord (a host action, an error)."""
         self.output += line + b"\n"
 
+    def press(self) -> None:
+        """The button at the machine: ends a wait for a person or for heat."""
+        if self._job is not None and self._job.breakable:
+            self._job.until, self._job.ready = self.now, None
+
     @property
     def is_off(self) -> bool:
         """Nothing is heated, and no move is left to do."""
-        return self._is_still() and not (self.body.nozzle.target_c or self.body.bed.target_c)
+        body = self.body
+        return body.is_still(self.now) and not (body.nozzle.target_c or body.bed.target_c)
 
-    # Bytes in.
+    @property
+    def checked(self) -> list[bytes]:
+        """What was executed, but for commands that came without a number."""
+        unchecked = frozenset(self.unchecked)
+        return [command for place, command in enumerate(self.executed) if place not in unchecked]
 
-    def receive(self, data: bytes, now: float) -> None:
-        if not self.alive:
-            return
-        self.now = max(self.now, now)
-        if self.build.says_wait:
-            self._next_wait = self.now + 1.0
-        if self.build.emergency_parser:
-            self._listen_early(data)
-        room = self.build.rx_bytes - len(self._rx)
-        self.lost_bytes += max(0, len(data) - room)
-        self._rx += data[: max(0, room)]
-        self.step(now)
+    @property
+    def lost_bytes(self) -> int:
+        return self.intake.lost_bytes
 
-    def _listen_early(self, data: bytes) -> None:
-        *lines, self._early = (self._early + data).split(b"\n")
-        for line in lines:
-            if b"M" in line and (found := _EARLY.match(line)):
-                self._emergency(found[1])
-
-    def _emergency(self, command: bytes) -> None:
-        if command == b"M112":
-            self.executed.append(command)
-            self.kill()
-        elif command == b"M108":
-            self._break = True
-        else:
-            self.body.drop_moves()
-
-    def _read_lines(self) -> None:
-        """Fill the ring from what has arrived, as `get_serial_commands` does."""
-        while self._rx and len(self._ring) < RING_LINES and self.alive:
-            end = self._rx.find(b"\n")
-            if end < 0:
-                self._line += self._rx
-                self._rx.clear()
-                return
-            self._line += self._rx[:end]
-            del self._rx[: end + 1]
-            line = bytes(self._line[:LINE_BYTES]).partition(b";")[0].lstrip(b" ").rstrip(b"\r")
-            self._line.clear()
-            if line:
-                self._accept(line)
-
-    def _accept(self, line: bytes) -> None:
-        if line[:1] == b"N":
-            numbered = b"M110" in line
-            digits = re.match(rb"N(-?\d+)", line)
-            number = int(digits[1]) if digits else 0
-            if numbered and (second := re.search(rb"M110.*?N(-?\d+)", line)):
-                number = int(second[1])
-            if number != self.last_number + 1 and not numbered:
-                self._refuse(b"Line Number is not Last Line Number+1")
-                return
-            star = line.rfind(b"*")
-            if star < 0:
-                self._refuse(b"No Checksum with line number")
-                return
-            sum_text = re.match(rb"\d+", line[star + 1 :])
-            if sum_text is None or int(sum_text[0]) != reduce(xor, line[:star], 0):
-                self._refuse(b"checksum mismatch")
-                return
-            self.last_number = number
-            command = line[:star].partition(b" ")[2].strip() if b" " in line else b""
-        else:
-            command = line.partition(b"*")[0].strip()
-            early = _EARLY.match(command)
-            if early and not self.build.emergency_parser and line[:1] == b"M":
-                self._emergency(early[1])
-        self._ring.append(command)
-
-    def _refuse(self, why: bytes) -> None:
-        self.resends += 1
-        self._rx.clear()
-        self._line.clear()
-        self.output += b"Error:%b, Last Line: %d\n" % (why, self.last_number)
-        self.output += b"Resend: %d\n" % (self.last_number + 1)
-        if self.build.ok_after_resend:
-            self.output += b"ok\n"
+    @property
+    def queued(self) -> int:
+        """Commands in the ring, the one in work among them."""
+        return len(self._ring) + (self._job is not None)
 
     # Time.
+
+    def receive(self, data: bytes, now: float) -> None:
+        """Bytes are sent to the machine."""
+        if self.alive:
+            self.step(now)
+            self.intake.add(data, now)
+            self.step(now)
+            self.intake.overflow()
 
     def next_time(self) -> float:
         """When `step` has something to do, if no bytes come before; infinity for never."""
         if not self.alive:
             return math.inf
-        due = min(self._next_report, self._next_wait)
-        if self._job is not None:
-            due = min(due, self._next_busy, self._job.next_report)
-            due = min(due, self.now + 0.02 if self._job.ready is not None else self._job.until)
-        elif self._ring:
-            return self.now
-        return due
+        if self._flush_at < math.inf:
+            return self._flush_at
+        due = self.intake.next_arrival()
+        job = self._job
+        if job is not None:
+            due = min(due, job.until, job.next_busy, job.next_report)
+        elif self._next_wait < due:
+            due = self._next_wait
+        return min(due, self.next_report)
 
     def step(self, now: float) -> None:
         """Do everything that is due by `now`."""
-        self.body.warm(max(0.0, now - self.now))
-        self.now = max(self.now, now)
         while self.alive:
-            self._read_lines()
-            if self._job is not None:
-                if not self._finished(self._job):
-                    break
-                self._finish(self._job)
-            elif self._ring:
-                self._execute(self._ring.popleft())
-            else:
+            due = self.next_time()
+            if due > now:
                 break
-        if self.alive:
-            self._chatter()
+            if due > self.now:
+                self.now = due
+            self._happen()
+        if now > self.now:
+            self.now = now
 
-    def _finished(self, job: _Job) -> bool:
-        if job.breakable and self._break:
-            return True
-        return self.now >= job.until and (job.ready is None or job.ready())
+    def _happen(self) -> None:
+        """Whatever is due at this moment."""
+        now = self.now
+        if self.intake.next_arrival() <= now or self.intake.has_bytes:
+            for command in self.intake.arrive(now):
+                self._emergency(command)
+            if self.queued >= self.build.ring_lines:
+                self.intake.overflow()
+        if self._flush_at <= now:
+            self._flush_at = math.inf
+            if self.alive:
+                self._say_resend()
+        job = self._job
+        if job is not None and self.alive:
+            if now >= job.until:
+                self._look(job)
+            if job is self._job:
+                self._chatter(job)
+        if self.next_report <= now:
+            self.next_report = now + self.autoreport_s
+            self._say_temperatures()
+        self._work()
+        if self._next_wait <= now and self._job is None and self.alive:
+            self._next_wait = now + WAIT_S
+            self._say_wait()
 
-    def _finish(self, job: _Job) -> None:
+    def _look(self, job: Job) -> None:
+        """Its time has come: whether it is over."""
+        if job.ready is not None:
+            self.body.warm(self.now)
+            if not job.ready():
+                job.until = self.now + HEAT_LOOK_S
+                return
+        self.output += job.last_words
+        if job.asked:
+            self._say_ok(job.number, job.command)
         self._job = None
-        self._break = False
-        self._next_busy = math.inf
-        self._ok(job.command)
 
-    def _ok(self, command: bytes) -> None:
-        if command[:4] != b"M105" or command[4:5].isdigit():
-            self.output += b"ok\n"
-        elif self.build.inline_temperatures:
-            self.output += b"ok " + self.body.temperatures() + b"\n"
+    def _chatter(self, job: Job) -> None:
+        if self.now >= job.next_busy:
+            job.next_busy = self.now + self.keepalive_s if self.keepalive_s else math.inf
+            self._say_busy(job.busy)
+        if self.now >= job.next_report:
+            job.next_report = self.now + 1.0
+            self._say_temperatures(waiting=True)
+
+    # Lines.
+
+    def _work(self) -> None:
+        """Read lines into the ring, and execute them one by one, as far as neither is in the way."""
+        ring = self._ring
+        while self.alive and self._flush_at == math.inf:
+            while len(ring) + (self._job is not None) < self.build.ring_lines:
+                line = self.intake.line()
+                if line is None:
+                    break
+                self._read(line)
+                if self._flush_at < math.inf:
+                    return
+            if self._job is not None or not self.alive:
+                return
+            if ring:
+                self._execute(*ring[0])
+                if ring:  # a restart empties it
+                    ring.popleft()
+            elif self.source is not None and (command := self.source()) is not None:
+                self._execute(None, command, asked=False)
+            else:
+                return
+
+    def _read(self, line: bytes) -> None:
+        judged = self._judge(line)
+        if judged.refused:
+            self._refuse_line(judged.refused)
+            return
+        if judged.number is not None:
+            self.last_number = judged.number
+        if self.stopped and _STOPPABLE.search(line):
+            self.output += STOPPED
+        if not self.build.emergency_parser and line[:1] == b"M" and (early := _EARLY.match(line)):
+            self._emergency(b"M" + early[1])
+            if not self.alive:
+                return
+        if self._next_wait < math.inf:
+            self._next_wait = self.now + WAIT_S
+        self._numbers.append(judged.number)
+        self._ring.append((judged.number, judged.command))
+
+    def _refuse_line(self, why: bytes) -> None:
+        """The error is said first, by a port that holds up everything; then what has come meanwhile is flushed."""
+        self.resends += 1
+        error = b"Error:%b, Last Line: %d\n" % (why, self.last_number)
+        self.output += error
+        self._flush_at = self.now + self.intake.seconds(len(error))
+
+    def _judge(self, line: bytes) -> Judged:
+        return judge(line, self.last_number, self.build.knows_m110, self.saving is not None)
+
+    def _emergency(self, command: bytes) -> None:
+        self.emergencies += 1
+        if command == b"M112":
+            self.executed.append(command)
+            self.kill(echo=b"M112 Shutdown")
+        elif command == b"M410":
+            self.body.planner.drop()
+            if self._job is not None and self._job.ready is None and not self._job.breakable:
+                self._job.until = self.now
         else:
-            self.output += b"ok\n" + self.body.temperatures() + b"\n"
-        if self.build.says_wait:
-            self._next_wait = self.now + 1.0
+            self.press()
 
-    def _chatter(self) -> None:
-        if self._job is not None:
-            if self.now >= self._next_busy:
-                self._next_busy = self.now + self._keepalive_s
-                paused = self._job.command[:2] in (b"M0", b"M1") and self._job.breakable
-                self.output += b"echo:busy: paused for user\n" if paused else b"echo:busy: processing\n"
-            if self.now >= self._job.next_report:
-                self._job.next_report = self.now + 1.0
-                self.output += b" " + self.body.temperatures() + b" W:?\n"
-        elif self.now >= self._next_wait:
-            self._next_wait = self.now + 1.0
-            self.output += b"wait\n"
-        if self.now >= self._next_report:
-            self._next_report = self.now + self._autoreport_s
-            self.output += b" " + self.body.temperatures() + b"\n"
+    def ask_again(self) -> None:
+        """`flush_and_request_resend`: discard what has arrived and ask for the line after the last."""
+        self.intake.flush()
+        self.output += b"Resend: %d\n" % (self.last_number + 1)
 
     # Commands.
 
-    def _execute(self, command: bytes) -> None:
-        found = WORD.match(command)
-        word = found[1].decode() if found else ""
-        lacking = word == "M113" and not self.build.keepalive
-        if lacking or (word not in KNOWN and word[:1] != "T"):
-            self.unknown.append(command)
-            self.output += b'echo:Unknown command: "%b"\n' % command
-            self._ok(b"")
+    def _execute(self, number: int | None, command: bytes, *, asked: bool = True) -> None:
+        blank = command.find(b" ")
+        word = command if blank < 0 else command[:blank]
+        handler = self.handlers.get(word)
+        if handler is None and word not in KNOWN:
+            found = WORD.match(command)
+            word = b"T" if found is None or not found[1] else b"%b%d" % (found[1], int(found[2]))
+            if found is None or not (word in KNOWN or word[:1] == b"T" or word in self.handlers):
+                self._refuse_command(number, command)
+                return
+            handler = self.handlers.get(word)
+        if self.saving is not None and word != b"M29":
+            self.saving(command)
+            self._say_ok(number, b"")
             return
-        if self.stopped and word in _MOVES:
-            self.output += STOPPED + b"ok\n"
+        if (word == b"M113" and not self.build.keepalive) or (word == b"M110" and not self.build.knows_m110):
+            self._refuse_command(number, command)
             return
+        if self.stopped and word in MOVES:
+            self._say_ok(number, b"")
+            return
+        if number is None and asked:
+            self.unchecked.append(len(self.executed))
         self.executed.append(command)
-        if word in _MOVES and not self.build.move_scale:
-            self.output += b"ok\n"
+        now = self.now
+        if handler is not None or self.slow_s:
+            job = Job(number, command, now, asked)
+            if handler is not None:
+                handler(self, values_of(command, len(word)), command, job)
+            if not self.alive:
+                return
+            if self.slow_s:
+                job.until, self.slow_s = max(now, job.until) + self.slow_s, 0.0
+            if job.until > now or job.ready is not None:
+                self._begin(job)
+                return
+        if asked:
+            self._say_ok(number, command)
+
+    def _begin(self, job: Job) -> None:
+        self._job = job
+        if self.build.keepalive and job.says_busy and self.keepalive_s:
+            job.next_busy = self.now + self.keepalive_s
+
+    def _refuse_command(self, number: int | None, command: bytes) -> None:
+        self.unknown.append(command)
+        self._say_unknown(command)
+        self._say_ok(number, b"")
+
+    # Words, for other firmwares' emulators to override.
+
+    def _say_banner(self) -> None:
+        self.output += b"".join(BANNER) + (BANNER[0] if self.build.says_twice else b"")
+
+    def _say_killed(self, why: bytes, echo: bytes) -> None:
+        self.output += (b"Error:%b\n" % why if why else b"") + (b"echo:%b\n" % echo if echo else b"") + KILLED
+
+    def _say_resend(self) -> None:
+        self.ask_again()
+        if not self.build.ok_after_resend:
             return
-        self._job = _Job(command, self.now)
-        self._run(word, command, self._job)
-        if self.build.keepalive and (self.build.busy_while_heating or not self._job.quiet):
-            self._next_busy = self.now + self._keepalive_s
+        if self.build.early_resend_ok:
+            at, numbers = self.queued, self._numbers
+            stale = numbers[-at] if at else numbers[0] if len(numbers) == numbers.maxlen else None
+            self._say_ok(stale, b"")
+        else:
+            self.output += b"ok\n"
 
-    def _run(self, word: str, command: bytes, job: _Job) -> None:
-        values = {letter.decode(): float(number) for letter, number in _NUMBER.findall(command[len(word) :])}
-        match word:
-            case "G0" | "G1" | "G2" | "G3":
-                job.until = self.body.move(values, self.now)
-            case "G4":
-                job.until = (
-                    self.now + (values.get("S", 0.0) + values.get("P", 0.0) / 1000) * self.build.move_scale
-                )
-            case "G28":
-                job.until = self.now + self.build.home_s
-                job.ready = None if self._is_still() else self._is_still
-            case "G90" | "G91":
-                self.body.relative = word == "G91"
-            case "G92":
-                self.body.position.update(values)
-            case "M0" | "M1":
-                job.breakable = True
-                timed = values.get("S", 0.0) + values.get("P", 0.0) / 1000
-                job.until = self.now + timed * self.build.move_scale if timed else math.inf
-            case "M104" | "M109":
-                self._heat(self.body.nozzle, values, job, wait=word == "M109")
-            case "M140" | "M190":
-                self._heat(self.body.bed, values, job, wait=word == "M190")
-            case "M110":
-                pass  # the number was set when the line was read
-            case "M112":
-                self.kill()
-            case "M113":
-                self._keepalive_s = values.get("S", 2.0) or math.inf
-            case "M115":
-                self.output += self.build.identity()
-            case "M155":
-                self._autoreport_s = values.get("S", 0.0)
-                self._next_report = self.now + self._autoreport_s if self._autoreport_s else math.inf
-            case "M400":
-                job.ready = self._is_still
-            case "M410":
-                self.body.drop_moves()
-            case "M999":
-                self.stopped = False
-                self._rx.clear()
-                self.output += b"Resend: %d\n" % (self.last_number + 1)
-            case _:
-                pass
+    def _say_unknown(self, command: bytes) -> None:
+        self.output += b'echo:Unknown command: "%b"\n' % command
 
-    def _heat(self, heater: Heater, values: dict[str, float], job: _Job, *, wait: bool) -> None:
-        heater.target_c = values.get("S", values.get("R", heater.target_c))
-        if wait:
-            job.ready = lambda: heater.is_warm
-            job.quiet = job.breakable = True
-            job.next_report = self.now + 1.0
-            self.body.warm(0.0)
+    def _say_ok(self, number: int | None, command: bytes) -> None:
+        if command[:4] == b"M105" and not command[4:5].isdigit():
+            if self.build.inline_temperatures:
+                self.output += b"ok " + self.body.temperatures(self.now) + b"\n"
+            else:
+                self.output += b"ok\n" + self.body.temperatures(self.now) + b"\n"
+        elif self.build.advanced_ok:
+            if number is not None:
+                self.output += b"ok N%d" % number
+            else:
+                self.output += b"ok"
+            free = self.build.ring_lines - self.queued
+            self.output += b" P%d B%d\n" % (self.body.planner.free(self.now), free)
+        else:
+            self.output += b"ok\n"
+        if self._next_wait < math.inf:
+            self._next_wait = self.now + WAIT_S
 
-    def _is_still(self) -> bool:
-        return self.body.is_still(self.now)
+    def _say_busy(self, busy: Busy) -> None:
+        self.output += b"echo:busy: %b\n" % busy.value.encode()
+
+    def _say_wait(self) -> None:
+        self.output += b"wait\n"
+
+    def _say_temperatures(self, *, waiting: bool = False) -> None:
+        self.output += b" " + self.body.temperatures(self.now) + (b" W:?\n" if waiting else b"\n")

@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import reduce
 from operator import xor
+from typing import NamedTuple
 
 LINE_BYTES = 95
 """Marlin's MAX_CMD_SIZE is 96 with its closing NUL; the rest of a longer line is dropped silently."""
 NUMBER_BYTES = 8
 """Digits kept free for the line number: no file has 100 million commands."""
+SHORT_BYTES = 3
+"""A reply of no more than this, and none of those that are known, is what noise has left of one."""
 COMMAND_BYTES = LINE_BYTES - len("N ") - NUMBER_BYTES - len("*255")
 """The longest command that fits into a numbered line."""
 
@@ -44,17 +47,32 @@ class Kind(StrEnum):
     FATAL = "fatal"
     STOPPED = "stopped"
     """Moves are refused, with ok, until M999."""
+    REFUSED = "refused"
+    """The oldest outstanding command was not executed; its ok follows all the same."""
+    SKIPPED = "skipped"
+    """A line that had come before was passed over; the ok that follows is its own."""
     UNKNOWN_COMMAND = "unknown-command"
     ERROR = "error"
+    GARBLED = "garbled"
+    """Too short for anything the firmware says: what noise has left of a reply, most likely of an ok."""
     TEXT = "text"
 
 
+_WORD = re.compile(rb"\s*([GMT])\s*(\d{1,9})")
 _NOISE = bytes(c for c in range(256) if (c < 32 and c != 9) or c > 126)
 _RESEND = re.compile(rb"(?:resend|rs)[:\s]*N?:?\s*(\d{1,9})", re.IGNORECASE)
+_GLUED_RESEND = re.compile(rb"Resend[:\s]*N?:?\s*(\d{1,9})")
+"""Behind a line that has lost its line break."""
+_SLOTS = re.compile(rb"(?:N(\d{1,9}) ?)?P(\d{1,4}) B(\d{1,4})")
+_NUMBERED_OK = re.compile(rb"ok N(\d{1,9}) P(\d{1,4}) B(\d{1,4})\r?")
+_SPOILT_OK = re.compile(rb".{1,3} (?:N\d{1,9} P\d{1,4} B\d{1,4}$|T0?:\d)")
+"""An ok whose own two letters are damaged, by what stands behind them."""
+_ACTION = re.compile(rb"// *action:")
 _BROKEN_OK = frozenset({b"kok", b"okok", b"oko", b"okk", b"ook"})
 _TEMPERATURE = re.compile(rb"\b([TBC]\d?):\s*(-?\d+(?:\.\d+)?)(?:\s*/\s*(-?\d+(?:\.\d+)?))?")
 _INFO = re.compile(r"(?:^|\s)([A-Z][A-Z0-9_]*):")
-_ERROR_HEADS = (b"Error:", b"error:", b"!!", b"fatal:")
+_ERROR_HEADS = (b"Error:", b"error:", b"!!", b"fatal:", b": ")
+"""The last is the second line of an error that old firmware says in two: `Error:0` and `: Extruder switched off`."""
 _RESEND_REASONS = (b"line number", b"checksum", b"expected line", b"format error")
 _FATAL = (
     b"kill() called",
@@ -92,9 +110,20 @@ def command_of(line: bytes) -> bytes:
     return line[line.index(b" ") + 1 : line.rindex(b"*")]
 
 
+def word_of(command: bytes) -> bytes:
+    """Its word without leading zeros and blanks, as `G1`; empty where there is none."""
+    found = _WORD.match(command.upper())
+    return b"%b%d" % (found[1], int(found[2])) if found else b""
+
+
 def is_long(command: bytes) -> bool:
     """Whether a command may rightly take minutes until its ok."""
-    return command.split(b" ", 1)[0].upper() in LONG_COMMANDS
+    return word_of(command) in LONG_COMMANDS
+
+
+def stands_alone(command: bytes) -> bool:
+    """Whether nothing may queue behind it: it may take minutes, or its answer would be taken for another's."""
+    return is_long(command) or command[:4].upper() == b"M105"
 
 
 def clean(raw: bytes) -> bytes:
@@ -104,17 +133,19 @@ def clean(raw: bytes) -> bytes:
 
 def classify(line: bytes) -> Kind:
     """What a cleaned, non-empty reply is."""
-    if line.startswith(b"ok") or line in _BROKEN_OK:
+    if line.startswith(b"ok") or line in _BROKEN_OK or _SPOILT_OK.match(line):
+        if _GLUED_RESEND.search(line):
+            return Kind.RESEND
         return Kind.START if line.endswith(b"start") else Kind.OK
-    if _RESEND.match(line):
+    if _RESEND.match(line) or (b"Resend" in line and _GLUED_RESEND.search(line)):
         return Kind.RESEND
     if b"busy:" in line:
         return Kind.BUSY
     if line == b"wait":
         return Kind.WAIT
     if line.startswith(b"//"):
-        return Kind.ACTION if line.startswith(b"//action:") else Kind.TEXT
-    if line == b"start" or (line.endswith(b"start") and not line.startswith(b"echo:SD")):
+        return Kind.ACTION if _ACTION.match(line) else Kind.TEXT
+    if line.endswith(b"start") and not line.endswith((b" start", b"restart")):
         return Kind.START
     if line.startswith((b"T:", b"T0:", b"B:")):
         return Kind.TEMPERATURES
@@ -132,7 +163,7 @@ def _classify_error(line: bytes) -> Kind:
     if b"kill() called" in low or b"printer halted" in low:
         return Kind.FATAL
     if not line.startswith(_ERROR_HEADS):
-        return Kind.TEXT
+        return Kind.TEXT if len(line) > SHORT_BYTES else Kind.GARBLED
     if b"no line number with checksum" in low:
         return Kind.REFUSED_LINE
     if any(words in low for words in _RESEND_REASONS):
@@ -146,10 +177,59 @@ def _classify_error(line: bytes) -> Kind:
 
 def resend_number(line: bytes) -> int:
     """The line number that a RESEND reply asks for."""
-    found = _RESEND.match(line)
+    found = _RESEND.match(line) or _GLUED_RESEND.search(line)
     if found is None:
         raise ValueError(f"not a resend: {line!r}")
     return int(found[1])
+
+
+def is_noisy(raw: bytes) -> bool:
+    """Whether a received line has bytes that no firmware says."""
+    return len(raw.translate(None, _NOISE)) != len(raw.rstrip(b"\r"))
+
+
+def ends_in_ok(line: bytes) -> bool:
+    """Whether an ok follows at once what has lost its line break."""
+    return line.endswith(b"ok") and not line.startswith(b"ok")
+
+
+def is_user_wait(line: bytes) -> bool:
+    """Whether a BUSY reply says that the machine waits for a person."""
+    return b"paused for" in line
+
+
+class Slots(NamedTuple):
+    """What ADVANCED_OK puts behind an ok: the number of the line, None where it had none, and what is free.
+
+    `moves` are blocks of the planner; `ring` slots of the command ring, not counting that of the line itself.
+    """
+
+    number: int | None
+    moves: int
+    ring: int
+
+
+def numbered_ok(reply: bytes) -> tuple[int, int, int] | None:
+    """The line's number and what is free, as in `Slots`, of an undamaged ok with both; None of anything else."""
+    found = _NUMBERED_OK.fullmatch(reply)
+    if found is None:
+        return None
+    number, moves, ring = found.groups()
+    return int(number), int(moves), int(ring)
+
+
+def slots(line: bytes) -> Slots | None:
+    """What an OK reply says behind its ok; None where it is not that."""
+    found = _SLOTS.search(line, 2, 40)
+    if found is None:
+        return None
+    return Slots(None if found[1] is None else int(found[1]), int(found[2]), int(found[3]))
+
+
+def number_in(line: bytes) -> int | None:
+    """The line's number in `ok 12` or `skip 12`; None where there is none."""
+    number = line.rpartition(b" ")[2]
+    return int(number) if number.isdigit() else None
 
 
 def is_report_of_m105(line: bytes) -> bool:
@@ -195,7 +275,7 @@ def capability(line: bytes) -> tuple[str, bool]:
 
 
 def host_action(line: bytes) -> str:
-    """The name in `//action:NAME [text]`."""
+    """The name in `//action:NAME [text]`; older hosts' firmware has a blank behind the slashes."""
     return line.partition(b":")[2].partition(b" ")[0].decode("latin-1")
 
 

@@ -1,0 +1,1 @@
+"""Powder beds: parts to batches to chambers, and where they lie in them."""

@@ -1,0 +1,56 @@
+"""Batches in order: what a machine's row of them costs, and the orders in which parts are taken up.
+
+Knows the time of a batch. People are seen as their windows only; where batches and builds fight for the same
+people, `schedule.replay` settles it afterwards.
+"""
+
+from __future__ import annotations
+
+from farmd.planner.compiled import INFINITY, Batch, Compiled
+
+Rows = list[list[Batch]]
+ORDERS = ("due", "height", "release", "area")
+
+
+def sort_row(c: Compiled, row: list[Batch]) -> list[Batch]:
+    """For the makespan, order of release is the best order of given batches."""
+    return sorted(row, key=lambda b: b.release_s) if c.makespan else row
+
+
+def row_cost(c: Compiled, machine: int, row: list[Batch]) -> tuple[float, float]:
+    """Weighted tardiness plus broken wishes, and the last end, of one machine's batches in order.
+
+    All infinite where no window holds the clearing before one.
+    """
+    free = end = c.ready[machine]
+    cost = 0.0
+    for batch in row:
+        start = max(batch.release_s, free)
+        if c.crewed(machine):
+            start = c.people.earliest(start, c.clear)[0] + c.clear
+            if start == INFINITY:
+                return INFINITY, INFINITY
+            cost += c.price * c.clear
+        end = start + batch.duration_s
+        cost += batch.moved + sum(weight * (end - due) for due, weight in batch.dues if end > due)
+        free = end + c.cooldown[machine]
+    return cost, end
+
+
+def value(c: Compiled, rows: Rows) -> float:
+    """The makespan of these batches, or their cost."""
+    c.people.reset()
+    known = [row_cost(c, m, row) for m, row in enumerate(rows) if row]
+    return max((end for _, end in known), default=0.0) if c.makespan else sum(cost for cost, _ in known)
+
+
+def sequence(c: Compiled, order: str) -> tuple[int, ...]:
+    """The parts by due date, height, release or area."""
+    parts = c.problem.parts
+    keys = {
+        "due": lambda p: (parts[p].due_s if parts[p].due_s is not None else INFINITY, parts[p].release_s, p),
+        "height": lambda p: (-parts[p].height_mm, -parts[p].area_mm2, p),
+        "release": lambda p: (parts[p].release_s, parts[p].due_s or INFINITY, p),
+        "area": lambda p: (-parts[p].area_mm2, -parts[p].height_mm, p),
+    }
+    return tuple(sorted(range(len(parts)), key=keys[order]))
