@@ -25,6 +25,7 @@ from farmd.daemon.planner_process import PlannerProcess, Worker
 from farmd.daemon.planning import PlannerFailed, Planning
 from farmd.driver.clock import Clock, offload, set_clock
 from farmd.planner import Budget, Plan, PlanningErrors, Problem, check, plan
+from farmd.planner.warm import made_ready
 from farmd.store import Entry
 
 BEGINS_AT = 1_767_600_000.0
@@ -150,7 +151,7 @@ async def one_farm(seed: int, tally: Tally, worker: PlannerProcess, processes: f
             for _ in range(replans):
                 failures = planning.failures
                 deadline = loop.time() + PATIENCE_S
-                while not settled.is_set() and planning.failures == failures and loop.time() < deadline:
+                while not settled.is_set() and planning.failures == failures and loop.time() < deadline:  # noqa: ASYNC110
                     await asyncio.sleep(0.001)
                 tally.failures += planning.failures - failures
                 tally.replans += 1
@@ -163,7 +164,9 @@ async def one_farm(seed: int, tally: Tally, worker: PlannerProcess, processes: f
         finally:
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            for ended in await asyncio.gather(*tasks, return_exceptions=True):
+                if isinstance(ended, BaseException) and not isinstance(ended, asyncio.CancelledError):
+                    raise ended
 
 
 async def fuzz(replans: int, first_seed: int, processes: float) -> Tally:
@@ -192,6 +195,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--processes", type=float, default=0.02, help="share asked of a worker process")
     given = parser.parse_args(arguments)
     structlog.configure(processors=[_drop])
+    made_ready()
     began = perf_counter()
     tally = asyncio.run(fuzz(given.replans, given.first_seed, given.processes))
     print(

@@ -12,7 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.planner.nesting import measure
 from farmd.planner import Budget, Chamber, Changeover, Machine, Part, Problem, check, plan
+from farmd.planner.problem import OBJECTIVES
+from farmd.planner.warm import warm
 
 UAMSP_PRECISION_SCALE_S = 1000.0
 
@@ -77,8 +80,21 @@ def uamsp(file: Path, seconds: float, sizes: Sequence[int]) -> None:
 def main(arguments: list[str]) -> None:
     """Read the arguments and measure."""
     parser = argparse.ArgumentParser(prog="python -m bench.planner powder", description=__doc__)
-    parser.add_argument("--uamsp", type=Path, required=True, help="a UAMSP-R file in JSON")
+    parser.add_argument("--uamsp", type=Path, help="a UAMSP-R file in JSON")
+    parser.add_argument("--luzedi", type=Path, help="the folder of the LUZEDI instances: nesting of outlines")
+    parser.add_argument("--objective", choices=OBJECTIVES, default="makespan", help="of the nested ones")
     parser.add_argument("--seconds", type=float, default=10.0, help="budget of each plan")
     parser.add_argument("--sizes", default="", help="only instances with these numbers of parts, e.g. 10,50")
     given = parser.parse_args(arguments)
-    uamsp(given.uamsp, given.seconds, [int(size) for size in given.sizes.split(",") if size])
+    sizes = [int(size) for size in given.sizes.split(",") if size]
+    print(f"compiled functions: {warm()}")
+    for path, run in (
+        (given.uamsp, lambda path: uamsp(path, given.seconds, sizes)),
+        (given.luzedi, lambda path: measure(path, given.seconds, given.objective, sizes)),
+    ):
+        if path is None:
+            continue
+        if path.exists():
+            run(path)
+        else:
+            print(f"left out: {path} is not there")

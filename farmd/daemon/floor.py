@@ -239,8 +239,13 @@ class Floor:
     # --- holding and driving ----------------------------------------------------------------
 
     async def hold(self, name: str, actor: str, reason: str = "") -> Machine:
-        """Start nothing on a machine; what runs goes on."""
+        """Start nothing on a machine; what runs goes on. A start that is being handed over is called off."""
         await self._ledger.record(f.MachineHeld(at=now(), actor=actor, machine=name, reason=reason))
+        attendant = self._attendants.get(name)
+        run = self._ledger.farm.runs.get((attendant and attendant.starter.run_id) or "")
+        if attendant is not None and run is not None and run.state is RunState.INTENT:
+            # Whoever is told that it is held may reach in at once.
+            await attendant.give_up()
         return self._ledger.farm.machines[name]
 
     async def release(self, name: str, actor: str) -> Machine:

@@ -157,4 +157,4 @@ def _next_stage(shop: Shop, state: State, best: State, own_price: float, progres
 def _threads(shop: Shop, meter: Meter) -> int:
     """Rows of different machines have nothing in common but people in number: they are sought in two threads."""
     alone = meter.counted or shop.terms[MODE] == GRAINS or len(shop.job_s) < LEAST_JOBS_FOR_THREADS
-    return 1 if alone else min(MOST_THREADS, len(os.sched_getaffinity(0)), len(shop.mach) // 2)
+    return 1 if alone else min(MOST_THREADS, os.cpu_count() or 1, len(shop.mach) // 2)

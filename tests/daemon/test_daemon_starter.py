@@ -370,3 +370,21 @@ async def test_link_that_comes_back_while_a_start_is_handed_over_does_not_end_th
         assert b.farm.runs[run_id].state is RunState.SENT
         b.driver().report(Started(run_id, "it shows it"))
         assert b.farm.runs[run_id].state is RunState.RUNNING
+
+
+@warped
+async def test_a_hold_calls_off_a_start_that_is_being_handed_over() -> None:
+    """Whoever is told that the machine is held may reach in, also while a long file is still on its way."""
+    async with bench(ready()) as b:
+
+        async def on_its_way(order: StartOrder) -> None:
+            await b.floor.hold("m1", "ada", "a hand is in it")
+            assert b.driver().asked == ["stop"]
+            raise Refused(MACHINE_NOT_READY)
+
+        b.driver().before_start = on_its_way
+        run_id = await start(b)
+        assert b.driver().starts == []
+        assert run_id not in b.farm.runs
+        assert b.machine().held == "a hand is in it"
+        assert b.machine().run_id is None

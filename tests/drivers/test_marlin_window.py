@@ -543,6 +543,24 @@ def test_with_busy_a_silence_is_told_from_work_in_little_over_a_second() -> None
     assert talk.wire.counters.timeouts == 1
 
 
+def test_quick_moves_are_asked_after_sooner() -> None:
+    """Nothing keeps the answer but a move of the planner, which takes a tenth of a second."""
+    talk = Talk().printing([b"G28", *[b"G1 X%d F6000" % n for n in range(1, 40, 2)]])
+    for _ in range(10):
+        talk.tell(OK)
+    assert states.FREE_S < talk.silence_until_said() < 0.7
+    assert talk.tell(b"Resend: 13\nok\n") == b""
+    assert talk.wait(0.031) == encode(13, b"M105")
+    talk.tell(REPORT)
+    assert talk.silence_until_said() > 0.7, "twice as long, in case it was slow and not lost"
+    talk.tell(b"Resend: 15\nok\n")
+    talk.wait(0.031)
+    talk.tell(REPORT)
+    talk.now += 0.3
+    assert talk.tell(b"echo:busy: processing\n") == b""
+    assert talk.silence_until_said() == pytest.approx(1.12, abs=0.01)
+
+
 def test_who_is_busy_every_two_seconds_is_given_them() -> None:
     talk = Talk().printing([b"G1 X100 F60", *JOB])
     assert talk.tell(b"echo:busy: processing\n") == b""

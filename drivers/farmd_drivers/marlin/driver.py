@@ -96,6 +96,8 @@ class MarlinDriver(Driver):
         self._finder = PortFinder(settings, state_dir)
         self._heat = HeatWatch(machine, settings)
         self._connection: Connection | None = None
+        self._leaving: Connection | None = None
+        """A link that is being left: nothing is asked of it any more, but to stop in an emergency."""
         self._terminal = Terminal()
         self._typist = Typist(machine)
         self._error: Exception | None = None
@@ -154,10 +156,11 @@ class MarlinDriver(Driver):
                 await self._leave(connection)
             finally:
                 await connection.close()
+                self._leaving = None
 
     async def _leave(self, connection: Connection) -> None:
         """End what is open, as cold as it can be."""
-        self._disturbed = "the link was lost"
+        self._disturbed, self._leaving = "the link was lost", connection
         loop, wire = asyncio.get_running_loop(), connection.wire
         self._typist.break_off(connection)
         if was_in_run := wire.in_run:
@@ -253,13 +256,25 @@ class MarlinDriver(Driver):
     async def command(self, text: str) -> Reply:
         if self._preparing:
             raise Refused(MACHINE_NOT_READY, "a start is being prepared; nothing was sent")
-        return await self._typist.send(self._linked(), text, self._head.typed)
+        return await self._typist.send(self._linked(), text, self._note_typed)
+
+    async def _note_typed(self, text: str) -> None:
+        """What a command may do to the head is on disk before it is sent."""
+        self._head.typed(text)
+        if not self._log.is_saved:
+            try:
+                await offload(self._log.save, self._worker)
+            except OSError as error:
+                raise Refused(RUN_LOG_UNWRITABLE, str(error)) from error
+        if self._preparing or self._connection is None:
+            raise Refused(MACHINE_NOT_READY, "something came between; nothing was sent")
 
     def terminal(self, after: int = 0) -> list[TerminalLine]:
         return self._terminal.lines(after, now() - asyncio.get_running_loop().time())
 
     def estop(self) -> None:
-        self._stop_at_once(self._linked(), EMERGENCY_STOP, EMERGENCY_STOP.meaning, "emergency stop")
+        connection = self._connection or self._leaving or self._linked()
+        self._stop_at_once(connection, EMERGENCY_STOP, EMERGENCY_STOP.meaning, "emergency stop")
 
     def _stop_at_once(self, connection: Connection, code: ErrorCode, what: str, reason: str) -> None:
         self._disturbed = what

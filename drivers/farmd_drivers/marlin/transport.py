@@ -8,6 +8,7 @@ five calls, and its events are handed on.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import fcntl
 import math
@@ -16,7 +17,7 @@ import sys
 import termios
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -277,16 +278,19 @@ class Connection:
         """
         if self._closed:
             return
-        self._note((self._loop.time(), True, data))
-        try:
+        # A port that cannot be flushed must not keep the bytes from being written.
+        with contextlib.suppress(OSError, termios.error):
             if self._waiting or self._queued():
                 self._loop.remove_writer(self._fd)
                 self._waiting = b""
                 termios.tcflush(self._fd, termios.TCOFLUSH)
+        try:
             taken = self._taken(data)
-        except (OSError, termios.error) as error:
+        except OSError as error:
             self._fail(LinkLost(PORT_LOST, f"writing failed: {error}", where=self._path))
             return
+        finally:
+            self._note((self._loop.time(), True, data))
         if taken < len(data) and self._open:
             self._waiting = data[taken:]
             self._loop.add_writer(self._fd, self._writable)
@@ -298,8 +302,11 @@ class Connection:
     def pulse_reset(self) -> bool:
         """Pull the reset line, soon; False where the port has none."""
         if self._open and self._port.has_reset_line and (self._pulse is None or self._pulse.done()):
-            self._pulse = self._loop.run_in_executor(self._worker, self._port.pull_reset)
+            # In a thread of its own: the machine's may hang in a disk, and this is the last resort.
+            thread = ThreadPoolExecutor(1, thread_name_prefix="reset line")
+            self._pulse = self._loop.run_in_executor(thread, self._port.pull_reset)
             self._pulse.add_done_callback(self._pulsed)
+            thread.shutdown(wait=False)
         return self._port.has_reset_line
 
     def _pulsed(self, pulse: asyncio.Future[None]) -> None:
@@ -323,4 +330,6 @@ class Connection:
         if self._open:
             self._stop_watching()
         self._closed = True
-        await offload(self._port.close, self._worker)  # behind a pulse of the reset line
+        if self._pulse is not None:
+            await asyncio.wait({self._pulse}, timeout=2 * DTR_PULSE_S)
+        await offload(self._port.close, self._worker)

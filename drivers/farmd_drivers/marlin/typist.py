@@ -7,7 +7,7 @@ driver knows: whether it is feeding a run, and what would block its link. Knows 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from farmd.driver import MACHINE_NOT_READY, Reply
 from farmd.gcode import bare_command, check_command, limits_of, parse_line
@@ -36,19 +36,15 @@ class Typist:
         self._machine = machine
         self._answer: asyncio.Future[states.Answered] | None = None
 
-    async def send(self, connection: Connection, text: str, about: Callable[[str], None]) -> Reply:
+    async def send(self, connection: Connection, text: str, about: Callable[[str], Awaitable[None]]) -> Reply:
         """Send it, and give what is answered within ANSWER_S; `about` is told before.
 
         Raises `Refused`; nothing was sent then.
         """
         wire = connection.wire
-        command = self._checked(text, in_run=wire.in_run or wire.card.in_print)
-        if self._answer is not None or wire.typed.is_open:
-            raise _not_now("another command is still being answered")
-        if not wire.may_type:
-            doing = "storing a file on its card" if wire.card.saving else wire.phase
-            raise _not_now(f"the machine is {doing}")
-        about(text)
+        self._check(connection, text)
+        await about(text)
+        command = self._check(connection, text)  # much may have happened meanwhile
         wire.type_command(command)
         answer = self._answer = asyncio.get_running_loop().create_future()
         try:
@@ -64,6 +60,17 @@ class Typist:
         if not told.sent:
             raise _not_now("it was dropped for what happened meanwhile")
         return Reply(told.lines, complete=told.complete)
+
+    def _check(self, connection: Connection, text: str) -> bytes:
+        """The command, when it may be sent now; else raises `Refused`."""
+        wire = connection.wire
+        command = self._checked(text, in_run=wire.in_run or wire.card.in_print)
+        if self._answer is not None or wire.typed.is_open:
+            raise _not_now("another command is still being answered")
+        if not wire.may_type:
+            doing = "storing a file on its card" if wire.card.saving else wire.phase
+            raise _not_now(f"the machine is {doing}")
+        return command
 
     def answered(self, event: states.Answered) -> None:
         if self._answer is not None and not self._answer.done():

@@ -24,8 +24,8 @@ STRETCH_S = 0.02
 FIRST_MOVES = 2_000
 MOVES_PER_UNIT = 50
 """Of a counted budget: what costs about as much as a unit elsewhere."""
-ROUNDS = 4
-MOVES_OF_A_ROUND = 10_000
+ROUNDS = 16
+MOVES_OF_A_ROUND = 25_000
 """For each part at least, before there is a further round of heating."""
 HOT, COLD = 0.03, 1e-4
 """Temperatures for the makespan, as shares of it; no hotter than a part's share."""

@@ -24,7 +24,7 @@ from farmd_drivers.marlin.wire.dialogue import DRAIN
 from farmd_drivers.marlin.wire.discipline import Verdict
 from farmd_drivers.marlin.wire.outbox import SYNC
 from farmd_drivers.marlin.wire.replies import Kind
-from farmd_drivers.marlin.wire.states import LINK, Link, Phase, WireEvent
+from farmd_drivers.marlin.wire.states import Link, Phase, WireEvent
 from farmd_drivers.marlin.wire.window import Sending
 
 _MAY_END_IN_OK = frozenset({Kind.RESEND, Kind.BUSY, Kind.TEMPERATURES})
@@ -181,25 +181,27 @@ class Wire(CardLink):
         """As many lines of the job as have room."""
         line, out = self._line, self._out
         window, history = line.window, out.history
-        parts = []
+        filled = b""
         while out.fresh or self._has_fresh():
             fresh = out.fresh
-            if not window.takes(len(fresh[-1])):
-                line.link = LINK[Link.CLEAR]["send"]
+            data = fresh[-1]
+            if not window.takes(len(data)):
+                line.link = Link.AWAIT_OK
                 break
             if out.alone and out.alone[-1] == len(fresh):
                 out.alone.pop()
                 window.stopped = True
-            data = fresh.pop()
-            out.sent += 1
+            fresh.pop()
+            out.sent = sent = out.sent + 1
             history.append(data)
-            window.add(len(data))
-            parts.append(data)
-            if not out.sent & SAMPLE_MASK and line.sample_line < 0:
+            filled = filled + data if filled else data
+            if not sent & SAMPLE_MASK and line.sample_line < 0:
                 line.sample(now)
-        if parts:
             line.since = now
-        return b"".join(parts)
+            if not window.add(len(data)):
+                line.link = Link.AWAIT_OK
+                break
+        return filled
 
     def _has_fresh(self) -> bool:
         """Whether a line of the job can go now; takes up batches, and what comes after the last."""
@@ -239,15 +241,15 @@ class Wire(CardLink):
             if data[-1:] != b"\n":
                 return False
             told = [replies.numbered_ok(reply) for reply in data[:-1].split(b"\n")]
-            last = line.acked
+            last, sent = line.acked, self._out.sent
             for slots in told:
-                if slots is None or not last < slots[0] <= self._out.sent:
+                if slots is None or not last < slots[0] <= sent:
                     return False
                 last = slots[0]
             for slots in told:
                 line.fit(*slots)  # type: ignore[misc]
             line.answered(last, now)
-        line.link = LINK[line.link]["ok"]
+        line.link = Link.CLEAR
         return True
 
     def _reply(self, line: bytes, now: float) -> None:

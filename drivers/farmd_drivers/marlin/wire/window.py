@@ -95,15 +95,14 @@ class Window:
         if moves > self.most_moves:
             self.most_moves = moves
         if self.mode is Sending.ADVANCED_OK:
-            self.max_lines = min(self.ring, free + outstanding, MOST_LINES)
-            self.unread = max(0, outstanding + free - self.ring)
+            room = free + outstanding
+            most = self.ring if self.ring < MOST_LINES else MOST_LINES
+            self.max_lines = room if room < most else most
+            self.unread = room - self.ring if room > self.ring else 0
 
     def takes(self, size: int) -> bool:
         """Whether a line of so many bytes may go now; one alone always may."""
-        sizes = self.sizes
-        if not sizes:
-            return True
-        return self.has_room and self.used + size <= self.max_bytes
+        return not self.sizes or (self.has_room and self.used + size <= self.max_bytes)
 
     @property
     def has_room(self) -> bool:
@@ -114,18 +113,22 @@ class Window:
         """Whether a line of so many bytes may go behind others."""
         return self.mode is not Sending.PING_PONG and bool(self.sizes) and self.takes(size)
 
-    def add(self, size: int) -> None:
-        """A line goes."""
+    def add(self, size: int) -> bool:
+        """A line goes; whether another one might at once."""
         self.sizes.append(size)
         self.used += size
+        if self.mode is Sending.COUNTING:
+            return True
         if self.mode is Sending.ADVANCED_OK:
             self.unread += 1
+        return False
 
     def answered(self, count: int) -> None:
         """The oldest `count` lines are not on their way any more."""
         sizes = self.sizes
-        for _ in range(min(count, len(sizes))):
+        while count > 0 and sizes:
             self.used -= sizes.popleft()
+            count -= 1
         if not sizes:
             self.stopped = False
             self.unread = 0

@@ -1,0 +1,178 @@
+"""Nesting of real outlines (LUZEDI's, of metal parts): batches by their layout against area with a safety factor.
+
+The instances are read here and given to the planner as `farmd-problem/1`; files and units are described in their
+README. A plan by area only is a plan of what a chamber is trusted to hold: each part's bounding box counts, or its
+area and a safety factor for what is lost between outlines.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+
+from farmd.planner import Assignment, Budget, Chamber, Changeover, Machine, Part, Plan, Problem, check, plan
+
+Outline = tuple[tuple[float, float], ...]
+FIRST_MACHINE = {"M4": 0, "M2": 2}
+HOUR_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A part of the set: its outer outline, its height and the volume that is built, support included."""
+
+    outline: Outline
+    height_mm: float
+    volume_mm3: float
+
+
+def shapes(folder: Path) -> list[Shape]:
+    """All parts of the set, in their order."""
+    lines = (folder / "projection.txt").read_text(encoding="utf-8").splitlines()
+    infos = (folder / "part_info.txt").read_text(encoding="utf-8").split("\n")
+    out = []
+    for xs, ys, info in zip(lines[::2], lines[1::2], infos, strict=False):
+        loops: list[list[tuple[float, float]]] = [[]]
+        for x, y in zip(xs.split(), ys.split(), strict=True):
+            if x == "NaN":
+                loops.append([])
+            else:
+                loops[-1].append((float(x), float(y)))
+        outer = max((loop for loop in loops if len(loop) >= 3), key=area_mm2)
+        height, volume, support = (float(value) for value in info.split())
+        out.append(Shape(tuple(outer), height, volume + support))
+    return out
+
+
+def area_mm2(outline: Outline | list[tuple[float, float]]) -> float:
+    """The area inside an outline."""
+    return (
+        abs(
+            math.fsum(
+                a[0] * b[1] - b[0] * a[1] for a, b in zip(outline, (*outline[1:], outline[0]), strict=True)
+            )
+        )
+        / 2
+    )
+
+
+def machines(folder: Path, instance: str) -> tuple[Machine, ...]:
+    """The machines of an instance; a scanned mm3 and a recoated mm take their seconds."""
+    rows = [
+        [float(value) for value in line.split()]
+        for line in (folder / "machine_info.txt").read_text(encoding="utf-8").splitlines()
+        if line.strip()
+    ]
+    first = next(row for name, row in FIRST_MACHINE.items() if name in instance)
+    return tuple(
+        Machine(
+            f"p{i + 1}", "lpbf", "PBF", 0.0, "powder",
+            Chamber(
+                setup_s=setup, s_per_mm3=scan, s_per_mm=recoat, area_mm2=width * length, height_mm=height,
+                precision=1.0, cooldown_s=0.0, size_mm=(width, length),
+            ),
+        )
+        for i, (width, length, height, setup, scan, _, recoat) in enumerate(rows)
+        if i >= first
+    )  # fmt: skip
+
+
+def problem(folder: Path, instance: str, objective: str) -> Problem:
+    """An instance; its files have no due dates, which are drawn from its name."""
+    known = shapes(folder)
+    numbers = [int(word) for word in (folder / f"{instance}.txt").read_text(encoding="utf-8").split()]
+    rng = Random(instance)
+    parts = []
+    for k, number in enumerate(numbers):
+        shape = known[number]
+        due = round(rng.uniform(12.0, 24.0 + 2.0 * len(numbers))) * HOUR_S
+        parts.append(
+            Part(
+                f"q{k + 1}", "powder", shape.volume_mm3, shape.height_mm, area_mm2(shape.outline), 1.0, 0.0,
+                due, rng.choice((1.0, 2.0, 5.0)),
+                outline_mm=shape.outline,
+            )
+        )  # fmt: skip
+    return Problem(
+        0.0, 0.0, Changeover(0.0), machines(folder, instance), objective=objective, parts=tuple(parts)
+    )
+
+
+def area_only(given: Problem, factor: float) -> Problem:
+    """The problem of a planner that trusts a chamber with this share of its area, and knows no layout."""
+    return replace(
+        given,
+        machines=tuple(
+            replace(m, chamber=replace(m.chamber, area_mm2=m.chamber.area_mm2 * factor, size_mm=None))
+            for m in given.machines
+            if m.chamber is not None
+        ),
+        parts=tuple(replace(part, outline_mm=None) for part in given.parts),
+    )
+
+
+def lies(given: Problem, batch: Assignment) -> bool:
+    """Whether a layout of the batch is found."""
+    machine = next(m for m in given.machines if m.name == batch.machine)
+    parts = tuple(
+        replace(part, release_s=0.0, due_s=None) for part in given.parts if part.id in set(batch.parts)
+    )
+    alone = replace(given, machines=(machine,), parts=parts, objective="makespan")
+    return len(plan(alone, budget=Budget(effort=400), seed=1).assignments) == 1
+
+
+def trusted(given: Problem, seconds: float) -> tuple[float, Plan]:
+    """The largest factor, in steps of a twentieth, at which a plan by area alone can be laid out; and that plan.
+
+    Steps with a part that is by itself larger than the factor allows are not looked at.
+    """
+    for step in range(20, 0, -1):
+        problem = area_only(given, step / 20)
+        if not all(any(part.fits(machine) for machine in problem.machines) for part in problem.parts):
+            break
+        made = plan(problem, budget=Budget(seconds=seconds), seed=1)
+        if made.assignments and all(lies(given, batch) for batch in made.assignments):
+            return step / 20, made
+    raise AssertionError("no factor is safe")
+
+
+def density(given: Problem, made: Plan) -> float:
+    """Mean share of a build's plate inside outlines."""
+    plates = {m.name: m.chamber.area_mm2 for m in given.machines if m.chamber is not None}
+    areas = {part.id: part.area_mm2 for part in given.parts}
+    shares = [math.fsum(areas[p] for p in a.parts) / plates[a.machine] for a in made.assignments]
+    return math.fsum(shares) / len(shares)
+
+
+def measure(folder: Path, seconds: float, objective: str, sizes: list[int]) -> None:
+    """One line for each instance, and the means."""
+    totals: list[tuple[float, float, float]] = []
+    print(f"{objective}: builds, hours, {'weighted hours late, ' if objective != 'makespan' else ''}density")
+    for file in sorted(folder.glob("P*M*-*.txt")):
+        if sizes and not any(file.stem.startswith(f"P{size}M") for size in sizes):
+            continue
+        given = problem(folder, file.stem, objective)
+        factor, by_area = trusted(given, seconds)
+        nested = plan(given, budget=Budget(seconds=seconds), seed=1)
+        assert not check(given, nested)
+        rows = []
+        for made in (by_area, nested):
+            value = made.value.makespan_s if objective == "makespan" else made.value.weighted_tardiness_s
+            rows.append((len(made.assignments), value / HOUR_S, density(given, made)))
+        (builds, hours, dense), (builds2, hours2, dense2) = rows
+        totals.append((builds2 / builds, hours2 / max(hours, 1e-9), dense2 / dense))
+        print(
+            f"{file.stem:<10} by area x {factor:.2f}: {builds:3d} {hours:9.1f} {dense:5.2f}   "
+            f"nested: {builds2:3d} {hours2:9.1f} {dense2:5.2f}",
+            flush=True,
+        )
+    if totals:
+        means = [
+            math.exp(math.fsum(math.log(max(t[k], 1e-9)) for t in totals) / len(totals)) for k in range(3)
+        ]
+        print(
+            f"{len(totals)} instances, nested over area: builds {means[0]:.3f}, value {means[1]:.3f}, "
+            f"density {means[2]:.3f}"
+        )
