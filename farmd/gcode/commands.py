@@ -30,7 +30,7 @@ _PARENTHESES = re.compile(r"\([^)]*\)?")
 
 TEXT_COMMANDS = frozenset({"M117", "M118", "M486"})
 """Commands whose rest of the line is words for people (a message, the name of an object)."""
-_FIRST_MACRO = 1000
+FIRST_MACRO = 1000
 """M codes from here on (Bambu Lab's M1002, M1006) take parameters named M, and words."""
 
 
@@ -40,7 +40,8 @@ class Command:
 
     `sub` is the sub-code's digits ("1" of G92.1) or ""; `values` are the letters' numbers, None where a
     letter stands without one; `named` the KEY=VALUE pairs of an extended command; `text` is the rest of
-    the line as it stands (capitals kept).
+    the line as it stands (capitals kept). `repeated` are the letters that stand more than once: `values` has
+    the first of them, a firmware may take the last.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Command:
     values: dict[str, float | None]
     named: dict[str, str]
     text: str
+    repeated: frozenset[str] = frozenset()
 
     def number(self, letter: str) -> float | None:
         """The number of a letter, None where the letter is missing or bare."""
@@ -73,9 +75,9 @@ def parse_line(line: bytes) -> tuple[Command, ...]:
             return (first,)
         return (first, *_commands_within(raw, upper))
     name = start[1] + str(int(start[2]))
-    if name in TEXT_COMMANDS or (start[1] == "M" and int(start[2]) >= _FIRST_MACRO):
-        rest = upper[start.end() :]
-        return (Command(name, start[3] or "", _arguments(rest), {}, raw[start.end() :].strip()),)
+    if name in TEXT_COMMANDS or (start[1] == "M" and int(start[2]) >= FIRST_MACRO):
+        values, repeated = _arguments(upper[start.end() :])
+        return (Command(name, start[3] or "", values, {}, raw[start.end() :].strip(), repeated),)
     return _commands_within(raw, upper)
 
 
@@ -87,23 +89,28 @@ def _commands_within(raw: str, upper: str) -> tuple[Command, ...]:
     if not starts:
         return ()
     ends = [*(start.start() for start in starts[1:]), len(bare)]
-    return tuple(
-        Command(
-            start[1] + str(int(start[2])),
-            start[3] or "",
-            _arguments(bare[start.end() : end]),
-            {},
-            raw[start.end() : end].strip(),
-        )
-        for start, end in zip(starts, ends, strict=True)
-    )
+    commands = []
+    for start, end in zip(starts, ends, strict=True):
+        name = start[1] + str(int(start[2]))
+        values, repeated = _arguments(bare[start.end() : end])
+        text = raw[start.end() : end].strip()
+        commands.append(Command(name, start[3] or "", values, {}, text, repeated))
+    return tuple(commands)
 
 
-def _arguments(text: str) -> dict[str, float | None]:
+_NONE: frozenset[str] = frozenset()
+
+
+def _arguments(text: str) -> tuple[dict[str, float | None], frozenset[str]]:
+    """The first number of each letter, and the letters that stand more than once."""
     found: dict[str, float | None] = {}
+    repeated = _NONE
     for letter, number in _ARGUMENT.findall(_PARENTHESES.sub(" ", text)):
-        found.setdefault(letter, float(number) if number else None)
-    return found
+        if letter in found:
+            repeated |= {letter}
+        else:
+            found[letter] = float(number) if number else None
+    return found, repeated
 
 
 def out_of_range(command: Command) -> bool:

@@ -12,7 +12,7 @@ from farmd.gcode.notes import leading_number
 
 HEATERS = ("nozzle", "bed", "chamber")
 
-_CODES: dict[str, tuple[str, str]] = {
+HEATING: dict[str, tuple[str, str]] = {
     **dict.fromkeys(("M104", "M109"), ("nozzle", "SRB")),
     **dict.fromkeys(("G10", "M568"), ("nozzle", "SR")),
     **dict.fromkeys(("M140", "M190"), ("bed", "SR")),
@@ -30,7 +30,7 @@ _SET_TARGET = "SET_HEATER_TEMPERATURE"
 
 def targets_c(command: Command) -> Iterator[tuple[str, float]]:
     """The heaters that a command sets, with their targets. A heater of an unknown name counts as each of them."""
-    if (found := _CODES.get(command.name)) is not None:
+    if (found := HEATING.get(command.name)) is not None:
         heater, letters = found
         for letter in letters:
             if (value := command.number(letter)) is not None:

@@ -84,7 +84,9 @@ def _return(shop: Shop, row: Ints, used: Ints, m: int, begin: int, end: int) -> 
 
 
 @inlined
-def _adopt(state: State, draft: Draft, d: int, m: int, kept: int, met: int, shift: int, n: int, norm: bool) -> None:
+def _adopt(
+    state: State, draft: Draft, d: int, m: int, kept: int, met: int, shift: int, n: int, norm: bool
+) -> None:
     """Make draft row `d`, of `n` jobs, the row of machine `m`.
 
     From place `met` on its jobs and times are those of the old row, `shift` places further.
@@ -92,7 +94,9 @@ def _adopt(state: State, draft: Draft, d: int, m: int, kept: int, met: int, shif
     row, times, setups, where = state.row, state.times, state.setup, state.where
     more = 0.0
     if met < n and not norm:
-        more = (draft.times[d, met, k.COST] if met > kept else times[m, met, k.COST]) - times[m, met + shift, k.COST]
+        more = (draft.times[d, met, k.COST] if met > kept else times[m, met, k.COST]) - times[
+            m, met + shift, k.COST
+        ]
     for z in range(n - met):
         x = met + z if shift >= 0 else n - 1 - z
         y = x + shift
@@ -157,9 +161,7 @@ def _draw(
 
 
 @inlined
-def _undo(
-    state: State, draft: Draft, d: int, m: int, kept: int, met: int, further: int, n: int
-) -> None:
+def _undo(state: State, draft: Draft, d: int, m: int, kept: int, met: int, further: int, n: int) -> None:
     """The people of draft row `d` go, those of the old row come back; where the rows met, the rest is back already."""
     old = int(state.length[m])
     _people_of(draft.row, state.used, d, kept, met, -1)
@@ -191,7 +193,9 @@ def anneal(shop: Shop, state: State, draft: Draft, crowd: Ints, moves: int, heat
         met2, further2, n2 = 0, 0, 0
         while laid < (1 if t == m else 2) and total <= limit:
             at, place = (m, kept) if laid == 0 else (t, kept2)
-            cost, x, more, size = _draw(shop, state, draft, laid, at, place, 4 if t == m else 2, limit - total)
+            cost, x, more, size = _draw(
+                shop, state, draft, laid, at, place, 4 if t == m else 2, limit - total
+            )
             if laid == 0:
                 met, further, n = x, more, size
             else:
@@ -237,7 +241,9 @@ def insert(shop: Shop, state: State, draft: Draft, job: int, reach: int) -> floa
                 if grains:
                     _people_of(row, used, m, at, old, -1)
                 before = times[m, old, k.COST]
-                cost, met, further, n = _draw(shop, state, draft, 0, m, at, 2, np.inf if done else before + best)
+                cost, met, further, n = _draw(
+                    shop, state, draft, 0, m, at, 2, np.inf if done else before + best
+                )
                 if done == 1:
                     _adopt(state, draft, 0, m, at, met, further, n, norm)
                     return best

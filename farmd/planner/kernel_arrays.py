@@ -66,9 +66,7 @@ def _jobs(c: Compiled, jobs: Jobs) -> tuple[Floats, Ints, Floats]:
     only = [-1 if b is None else b.machine for b in batches]
     wishes = [c.wish[j] if b is None else -1 for j, b in enumerate(batches)]
     builds = len(c.first_run)
-    alike = [
-        c.build_of[j] if b is None and c.wish[j] < 0 else builds + j for j, b in enumerate(batches)
-    ]
+    alike = [c.build_of[j] if b is None and c.wish[j] < 0 else builds + j for j, b in enumerate(batches)]
     return (
         np.concatenate([times, np.array(first_due, dtype=float).reshape(-1, 2), durations], axis=1),
         np.array([setups, only, wishes, firsts[:-1], firsts[1:], alike], dtype=np.int32).T.copy(),

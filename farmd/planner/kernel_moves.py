@@ -123,7 +123,8 @@ def propose(shop: Shop, state: State, draft: Draft, crowd: Ints, longest: int) -
         i2 = int(chance(random) * longest)
         if i2 < length[m2] and (
             i >= length[m]
-            or times[m2, i2 + 1, k.COST] - times[m2, i2, k.COST] > times[m, i + 1, k.COST] - times[m, i, k.COST]
+            or times[m2, i2 + 1, k.COST] - times[m2, i2, k.COST]
+            > times[m, i + 1, k.COST] - times[m, i, k.COST]
         ):
             m, i = m2, i2
     t, kept, kept2 = m, i, 0

@@ -136,7 +136,9 @@ def dispatch(
                 if change >= below:
                     continue
                 due = buckets.due[buckets.members[head[b]]]
-                score = buckets.urgency[kind, b] - per_change * change - per_slack * max(0.0, due - takes - at)
+                score = (
+                    buckets.urgency[kind, b] - per_change * change - per_slack * max(0.0, due - takes - at)
+                )
                 if people and score > best and per_idle > 0.0:
                     end = at + terms[k.CLEAR] + change + takes
                     again = in_window(shop, end, terms[k.CLEAR])
@@ -151,12 +153,15 @@ def dispatch(
                 later, below = min(later, start), change
                 continue
             job = _pop(buckets, chosen)
-            free, after, cost, crew, first, count = put(
-                shop, used, m, job, at, setup, times[m, i, k.COST]
-            )
+            free, after, cost, crew, first, count = put(shop, used, m, job, at, setup, times[m, i, k.COST])
             if free == np.inf or i + 1 >= row.shape[1]:
                 return np.inf
-            row[m, i, k.JOB], row[m, i, k.CREW], row[m, i, k.FIRST], row[m, i, k.COUNT] = job, crew, first, count
+            row[m, i, k.JOB], row[m, i, k.CREW], row[m, i, k.FIRST], row[m, i, k.COUNT] = (
+                job,
+                crew,
+                first,
+                count,
+            )
             times[m, i + 1, k.FREE_AT], times[m, i + 1, k.COST], setups[m, i + 1] = free, cost, after
             length[m] = i + 1
             where[job, k.MACHINE], where[job, k.PLACE] = m, i

@@ -85,7 +85,9 @@ def _buckets(d: Dispatcher, machines: int) -> Buckets:
         end=np.cumsum(np.bincount(bucket, minlength=d.size)).astype(np.int32),
         setup=np.array(d.setup_of, dtype=np.int32),
         urgency=np.ascontiguousarray(urgency),
-        time=np.ascontiguousarray([np.where(a < 0.0, np.inf, t) for a, t in zip(d.allowed, d.time, strict=True)]),
+        time=np.ascontiguousarray(
+            [np.where(a < 0.0, np.inf, t) for a, t in zip(d.allowed, d.time, strict=True)]
+        ),
         stage=np.zeros(len(members), np.int32),
         head=np.zeros(d.size, np.int32),
         next_at=np.zeros(machines),

@@ -130,7 +130,11 @@ def _hot(shop: Shop, meter: Meter, done: int, progress: float, threads: int) -> 
     if meter.counted:
         moves = float(done + MOVES_PER_UNIT * meter.units_left())
     else:
-        moves = done / progress if done and progress > 0.0 else meter.seconds_left() * GUESSED_MOVES_PER_S * threads
+        moves = (
+            done / progress
+            if done and progress > 0.0
+            else meter.seconds_left() * GUESSED_MOVES_PER_S * threads
+        )
     return min(HOTTEST, max(COLDEST, HOTTEST * math.pow(moves / len(shop.job_s) / HOT_MOVES, 1.5)))
 
 

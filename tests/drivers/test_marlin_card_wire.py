@@ -623,6 +623,7 @@ def test_names_carry_run_ids_both_ways() -> None:
 
 def test_lines_that_would_end_or_change_the_file() -> None:
     assert closes_file(b"M117 see M29 there")
+    assert closes_file(b"M\\29")
     assert not closes_file(b"M290 Z0.1")
     assert as_stored(b"M117 a\\b * c") == b"M117 ab"
     assert as_stored(b"G1 X1") == b"G1 X1"

@@ -14,9 +14,8 @@ from typing import NamedTuple
 from farmd_drivers.marlin.emulator.build import LINE_BYTES, Build
 
 BITS_PER_BYTE = 10
-_ODD = re.compile(rb"[\x00\x08;]")
+_ODD = re.compile(rb"[\x00\x08;\\]")
 _NUMBERED = re.compile(rb"N\s*([+-]?\d+)")
-_SECOND_NUMBER = re.compile(rb"M110.*?N\s*([+-]?\d+)", re.DOTALL)
 _SKIPPED = re.compile(rb"N[\d+-]\d* *")
 _SUM = re.compile(rb"\*\s*([+-]?\d+)")
 _EMERGENCY = re.compile(rb"[ \r]*(?:N[\d -]*)?M *(108|112|410|876 *S *\d)")
@@ -50,11 +49,9 @@ def judge(line: bytes, last_number: int, knows_m110: bool = True, all_numbered: 
     """
     number: int | None = None
     if line[:1] == b"N":
-        found = _NUMBERED.match(line)
-        number = int(found[1]) if found else 0
         sets = knows_m110 and b"M110" in line
-        if sets and (second := _SECOND_NUMBER.search(line, 4)):
-            number = int(second[1])
+        found = _NUMBERED.match(line, max(0, line.find(b"N", 4)) if sets else 0)
+        number = int(found[1]) if found else 0
         if number != last_number + 1 and not sets:
             return Judged(b"", number, NOT_NEXT)
         star = line.rfind(b"*")
@@ -189,8 +186,8 @@ class Intake:
 
 
 def _as_typed(line: bytes) -> bytes:
-    """A line without its comment, and with its backspaces obeyed."""
-    line = line.partition(b";")[0]
+    """A line without its comment, and with its escape character dropped and its backspaces obeyed."""
+    line = line.partition(b";")[0].replace(b"\\", b"")
     while (at := line.find(b"\x08")) >= 0:
         line = line[: max(0, at - 1)] + line[at + 1 :]
     return line

@@ -221,5 +221,5 @@ def as_stored(command: bytes) -> bytes:
 
 
 def closes_file(command: bytes) -> bool:
-    """Whether the firmware would take this line of a file for the end of the file."""
-    return _CLOSES.search(command) is not None
+    """Whether the firmware would take this line of a file for the end of the file, its escape character gone."""
+    return _CLOSES.search(command.replace(b"\\", b"")) is not None
