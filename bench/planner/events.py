@@ -14,6 +14,7 @@ from random import Random
 from time import perf_counter
 
 from farmd.daemon.ledger import Ledger
+from farmd.daemon.pauses import spare_pauses
 from farmd.daemon.planner_process import PlannerProcess
 from farmd.daemon.planning import Planning
 from farmd.daemon.shop import Shop
@@ -109,6 +110,7 @@ async def measure(jobs: int, machines: int, events: int, budget_s: float) -> tup
         tasks = [asyncio.create_task(ledger.run()), asyncio.create_task(planning.run())]
         await published.wait()
         await asyncio.sleep(2 * budget_s)
+        spare_pauses()
         beating = asyncio.create_task(beat(late))
         try:
             for number in range(events):

@@ -16,6 +16,7 @@ import structlog
 from farmd.api import Auth, HttpServer, bind, create_app, load_or_create_token
 from farmd.app import Setup, run_farm
 from farmd.config import Config
+from farmd.daemon.pauses import spare_pauses
 from farmd.daemon.planner_process import PlannerProcess
 from farmd.daemon.service import Service
 from farmd.driver import offload
@@ -44,6 +45,7 @@ async def _serve(config: Config) -> None:
 
     async def body(service: Service) -> None:
         async with served(service, config, listener) as server:
+            spare_pauses()
             log.info("ready", api=server.url, token_file=str(config.api.token_file))
             # What has been made until now lives as long as the daemon: to look through it again and again for
             # garbage would stop the loop for up to some tenths of a second each time.

@@ -266,7 +266,7 @@ class ChangeoverTable(Table):
 class PlannerTable(Table):
     budget_s: Annotated[float, Field(gt=0)] = 10.0
     """How long a plan may be improved; a first one is there at once."""
-    replan_min_interval_s: Amount = 5.0
+    replan_min_interval_s: Amount = 1.0
     """Changes of the shop within this time share one new plan."""
     horizon_h: Annotated[float, Field(gt=0)] = 72.0
     """How much work is planned: as much as keeps all machines busy half as long again."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from farmd.daemon.planned_names import work_of_run
 from farmd.daemon.schedule import Schedule
-from farmd.daemon.snapshot import work_of_run
 from farmd.planner.plans import Assignment, Plan, Value
 from farmd.planner.problem import Problem
 

@@ -20,9 +20,10 @@ import structlog
 from farmd.daemon.carry import ahead, announced, carried
 from farmd.daemon.estimates import Estimates, ended_of
 from farmd.daemon.ledger import Ledger, Record
+from farmd.daemon.planned_names import job_of_part
 from farmd.daemon.schedule import EMPTY, Schedule, Step, schedule_of
 from farmd.daemon.shop import Shop
-from farmd.daemon.snapshot import Snapshot, job_of_part, take_snapshot
+from farmd.daemon.snapshot import Snapshot, take_snapshot
 from farmd.driver import now, offload, sleep
 from farmd.driver.clock import wait_until
 from farmd.model import facts as f

@@ -52,9 +52,10 @@ def demand_of(farm: Farm, job: Job, operation: str = PRINT) -> Demand:
 
 def fitness(demand: Demand, spec: MachineSpec, shop: Shop) -> Obstacle | None:
     """The first rule by which this machine can never make it, as configured; None when it can."""
+    by_name = demand.job.group == spec.name
     return _remembered(
         shop,
-        (spec.name, *_asked(demand)),
+        (_alike(shop)[spec.name], by_name, *_asked(demand)),
         lambda: next((found for rule in _FITNESS if (found := rule(demand, spec, shop))), None),
     )
 
@@ -66,13 +67,35 @@ def _asked(demand: Demand) -> tuple[Hashable, ...]:
     return (demand.operation, known, job.process, job.group, job.material, job.file_name, job.shape)
 
 
+def _alike(shop: Shop) -> dict[str, int]:
+    """By the machines' names, numbers that are the same for machines between which no rule of fitness can tell."""
+
+    def find() -> dict[str, int]:
+        numbers: dict[Hashable, int] = {}
+        return {
+            name: numbers.setdefault((*_told_apart(spec), shop.capabilities[name].file_kinds), len(numbers))
+            for name, spec in shop.specs.items()
+        }
+
+    return _remembered(shop, "alike", find)
+
+
+def _told_apart(spec: MachineSpec) -> tuple[Hashable, ...]:
+    """All of a machine that the rules of fitness look at, its name apart."""
+    hot = (spec.max_nozzle_c, spec.max_bed_c, spec.max_chamber_c)
+    size = (spec.volume_mm, spec.nozzle_mm, spec.chamber)
+    return (spec.group, spec.process, spec.material, hot, size, spec.allow, spec.operations)
+
+
 def _remembered(shop: Shop, key: Hashable, find: Callable[[], T]) -> T:
-    if key not in shop.memo:
+    """What was found before. Other threads ask and forget too."""
+    known: T | None = shop.memo.get(key, shop)
+    if known is shop:
+        known = find()
         if len(shop.memo) > MEMO_LIMIT:
             shop.memo.clear()
-        shop.memo[key] = find()
-    known: T = shop.memo[key]
-    return known
+        shop.memo[key] = known
+    return known  # type: ignore[return-value]
 
 
 def _operation(demand: Demand, spec: MachineSpec, shop: Shop) -> Obstacle | None:
@@ -313,12 +336,20 @@ def _wants(job: Job, parts: int, operation: str) -> bool:
 
 
 def can_make(demand: Demand, shop: Shop) -> tuple[MachineSpec, ...]:
-    """The machines that can ever make it."""
-    return _remembered(
-        shop,
-        ("can make", *_asked(demand)),
-        lambda: tuple(spec for spec in shop.specs.values() if fitness(demand, spec, shop) is None),
-    )
+    """The machines that can ever make it; the same tuple for the same machines."""
+
+    def find() -> tuple[MachineSpec, ...]:
+        specs = tuple(shop.specs.values())
+        if demand.job.group in shop.specs:
+            found = tuple(spec for spec in specs if fitness(demand, spec, shop) is None)
+        else:
+            alike = _alike(shop)
+            first = {alike[spec.name]: spec for spec in reversed(specs)}
+            fits = {number: fitness(demand, spec, shop) is None for number, spec in first.items()}
+            found = tuple(spec for spec in specs if fits[alike[spec.name]])
+        return _remembered(shop, ("these", *(spec.name for spec in found)), lambda: found)
+
+    return _remembered(shop, ("can make", *_asked(demand)), find)
 
 
 def load_of(shape: PartShape, chamber: ChamberSpec) -> int:

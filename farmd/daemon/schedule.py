@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from farmd.daemon.snapshot import Snapshot, job_of_part, pieces_of_part, work_of_run
+from farmd.daemon.planned_names import job_of_part, pieces_of_part, work_of_run
+from farmd.daemon.snapshot import Snapshot
 from farmd.planner.plans import Plan
 
 

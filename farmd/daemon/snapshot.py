@@ -1,10 +1,8 @@
-"""The farm as a planning problem, and a plan's assignments back as work.
+"""The farm as a planning problem.
 
 Pure. The planner knows builds with counts, parts and machines with types and setups; this module
-is the only one that knows how jobs, queued builds and machines become those, and what their
-ids mean: `J-7` stands for plates still to be made up for a job, `B-12` for a build that is queued
-already, `J-7/3x8` for the third bundle of a job's missing powder parts, eight of them. Identical parts
-are planned in bundles, because 80 of the same clip are not 80 strangers.
+is the only one that knows how jobs, queued builds and machines become those. What their ids mean is
+`planned_names`. Identical parts are planned in bundles, because 80 of the same clip are not 80 strangers.
 """
 
 from __future__ import annotations
@@ -15,6 +13,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from farmd.daemon.able import Able, Ables
 from farmd.daemon.estimates import Learnt, kind_of
 from farmd.daemon.rules import can_make, demand_of, load_of, unwanted, wants_work
 from farmd.daemon.shop import Shop, satisfies
@@ -61,9 +60,13 @@ class _Work:
 
     id: str
     jobs: tuple[Job, ...]
-    fitting: tuple[MachineSpec, ...]
+    able: Able
     count: int = 1
     build: Build | None = None
+
+    @property
+    def fitting(self) -> tuple[MachineSpec, ...]:
+        return self.able.specs
 
 
 def take_snapshot(
@@ -87,27 +90,30 @@ def take_snapshot(
     machines = {name: machine for name, machine in farm.machines.items() if _usable(farm, machine)}
     specs = {name: shop.specs[name] for name in machines if name in shop.specs}
     left_out: dict[str, str] = {}
-    work = list(_queued(farm, shop, specs, without, left_out))
+    ables = Ables(specs)
+    work = list(_queued(farm, shop, ables, without, left_out))
     backlog_s = BACKLOG_FACTOR * shop.horizon_s * max(1, len(specs)) * backlog_share
     for job in sorted(farm.jobs.values(), key=_urgency):
         if wants_work(job):
             continue
-        fitting = tuple(spec for spec in can_make(demand_of(farm, job), shop) if spec.name in specs)
+        able = ables.of(can_make(demand_of(farm, job), shop))
         if job.id in without:
             left_out[job.id] = without[job.id]
-        elif not fitting:
+        elif not able.specs:
             left_out[job.id] = "no machine that can make it is available"
         elif backlog_s <= 0:
             left_out[job.id] = "later: earlier work fills the planning horizon"
         else:
-            count, each_s = _amount(job, fitting, backlog_s)
+            count, each_s = _amount(job, able.specs, backlog_s)
             backlog_s -= count * each_s
-            work.append(_Work(job.id, (job,), fitting, count))
+            work.append(_Work(job.id, (job,), able, count))
     types = _types(specs, work)
     setups: dict[tuple[Hashable, ...], str] = {}
-    of_parts = [each for each in work if _of_parts(each, specs.values())]
-    whole = [each for each in work if each not in of_parts]
-    builds = tuple(_build(each, machines, types, setups, origin_s, learnt) for each in whole)
+    beds = [spec for spec in specs.values() if spec.chamber is not None]
+    batched = [_of_parts(each, beds) for each in work]
+    of_parts = [each for each, parts in zip(work, batched, strict=True) if parts]
+    whole = [each for each, parts in zip(work, batched, strict=True) if not parts]
+    builds = tuple(_build(each, machines, setups, origin_s, learnt) for each in whole)
     problem = p.Problem(
         now_s=now_s - origin_s,
         objective="weighted_tardiness",
@@ -153,7 +159,7 @@ def _usable(farm: Farm, machine: Machine) -> bool:
 def _queued(
     farm: Farm,
     shop: Shop,
-    specs: Mapping[str, MachineSpec],
+    ables: Ables,
     without: Mapping[str, str],
     left_out: dict[str, str],
 ) -> Iterator[_Work]:
@@ -163,16 +169,19 @@ def _queued(
             continue
         jobs = tuple(farm.jobs[item.job_id] for item in build.items)
         held = [job.id for job in jobs if job.state is JobState.HELD]
-        able = [{spec.name for spec in can_make(demand_of(farm, job, build.operation), shop)} for job in jobs]
-        fitting = tuple(spec for name, spec in specs.items() if all(name in names for names in able))
+        found = [can_make(demand_of(farm, job, build.operation), shop) for job in jobs]
+        if len(found) > 1:
+            others = [{spec.name for spec in each} for each in found[1:]]
+            found[0] = tuple(spec for spec in found[0] if all(spec.name in names for names in others))
+        able = ables.of(found[0])
         if held:
             reason = f"{held[0]}, whose parts are in {build.id}, is held"
         elif build.id in without:
             reason = without[build.id]
-        elif not fitting:
+        elif not able.specs:
             reason = f"no machine for {build.operation} is available"
         else:
-            yield _Work(build.id, jobs, fitting, build=build)
+            yield _Work(build.id, jobs, able, build=build)
             continue
         left_out.update({job.id: reason for job in jobs})
 
@@ -191,7 +200,7 @@ def _amount(job: Job, fitting: tuple[MachineSpec, ...], backlog_s: float) -> tup
     return min(wanted, within), each_s
 
 
-def _of_parts(work: _Work, specs: Iterable[MachineSpec]) -> bool:
+def _of_parts(work: _Work, beds: Iterable[MachineSpec]) -> bool:
     """Powder parts that the planner may put into any chamber of their powder, and batches itself.
 
     A job that asks for some of these chambers only is planned in loads of its own: the planner knows
@@ -200,7 +209,7 @@ def _of_parts(work: _Work, specs: Iterable[MachineSpec]) -> bool:
     if work.build is not None or work.jobs[0].shape is None:
         return False
     setup = work.fitting[0].material
-    return all(spec in work.fitting for spec in specs if spec.chamber is not None and spec.material == setup)
+    return all(spec.name in work.able.names for spec in beds if spec.material == setup)
 
 
 def _parts(work: _Work, origin_s: float) -> Iterator[p.Part]:
@@ -235,7 +244,6 @@ def _bundle(work: _Work) -> int:
 def _build(
     work: _Work,
     machines: Mapping[str, Machine],
-    types: Mapping[str, str],
     setups: dict[tuple[Hashable, ...], str],
     origin_s: float,
     learnt: Learnt,
@@ -247,7 +255,7 @@ def _build(
     elif first.chamber is not None:
         setup = first.material or "-"
     else:
-        key = (made.material, made.nozzle_mm, *(spec.name for spec in work.fitting))
+        key = (made.material, made.nozzle_mm, work.able)
         if key not in setups:
             setups[key] = _setup(made.material, made.nozzle_mm, [machines[s.name] for s in work.fitting])
         setup = setups[key]
@@ -257,8 +265,8 @@ def _build(
         id=work.id,
         setup=setup,
         duration_s={
-            types[spec.name]: _duration_s(work, spec, parts) * learnt.ratio(kind_of(spec))
-            for spec in work.fitting
+            kind: _duration_s(work, spec, parts) * learnt.ratio(kind_of(spec))
+            for kind, spec in work.able.of_type.items()
         },
         release_s=0.0,
         due_s=min(dues) - origin_s if dues else None,
@@ -311,9 +319,10 @@ def setup_name(material: str | None, nozzle_mm: float | None) -> str:
 
 def _types(specs: Mapping[str, MachineSpec], work: Iterable[_Work]) -> dict[str, str]:
     """Machines of one type are the same to the planner: alike, and able to make the very same work."""
+    ables = list(dict.fromkeys(each.able for each in work))
     able: dict[str, list[int]] = {name: [] for name in specs}
-    for number, each in enumerate(work):
-        for spec in each.fitting:
+    for number, each in enumerate(ables):
+        for spec in each.specs:
             able[spec.name].append(number)
     kinds: dict[str, dict[tuple[int, ...], str]] = {}
     types: dict[str, str] = {}
@@ -321,6 +330,8 @@ def _types(specs: Mapping[str, MachineSpec], work: Iterable[_Work]) -> dict[str,
         alike = kind_of(spec)
         known = kinds.setdefault(alike, {})
         types[name] = known.setdefault(tuple(able[name]), f"{alike}~{len(known)}" if known else alike)
+    for each in ables:
+        each.of_type = {types[spec.name]: spec for spec in reversed(each.specs)}
     return types
 
 
@@ -389,20 +400,3 @@ def _changeovers(shop: Shop, builds: Iterable[p.Build]) -> p.Changeover:
         for nozzle in sorted(nozzles)
     ) + tuple((before, after, seconds) for before, after, seconds in shop.changeovers)
     return p.Changeover(shop.changeover_s, pairs)
-
-
-# --- a plan's ids back ------------------------------------------------------------------------
-
-
-def job_of_part(part_id: str) -> str:
-    return part_id.partition("/")[0]
-
-
-def pieces_of_part(part_id: str) -> int:
-    """`J-7/3x8` stands for eight parts."""
-    return int(part_id.rpartition("x")[2])
-
-
-def work_of_run(run_name: str) -> str:
-    """`J-7#2` and `B-12#1` to the job or build they stand for."""
-    return run_name.partition("#")[0]

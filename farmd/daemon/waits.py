@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from farmd.daemon.planned_names import job_of_part, work_of_run
 from farmd.daemon.schedule import Schedule, Step
-from farmd.daemon.snapshot import Snapshot, job_of_part, work_of_run
+from farmd.daemon.snapshot import Snapshot
 from farmd.model.farm import Farm
 from farmd.planner.chains import Link
 from farmd.planner.explain import Explainer, Explanation, Wait

@@ -108,7 +108,12 @@ def _clear(farm: Farm, shop: Shop, machine: Machine, step: Step | None) -> Task:
 def can_go_on(farm: Farm, shop: Shop, machine: Machine) -> bool:
     """Whether a person may let a new run go on where the one that lies on the machine broke off."""
     run = farm.runs.get(machine.uncleared_run_id or "")
-    if run is None or run.outcome is Outcome.OK or not shop.capabilities[machine.name].continues:
+    # One that was refused when a person tried would be refused again.
+    if (
+        run is None
+        or run.outcome in (Outcome.OK, Outcome.NOT_STARTED)
+        or not shop.capabilities[machine.name].continues
+    ):
         return False
     return run.place is not None and run.place.line is not None and run.place.z_mm is not None
 

@@ -41,7 +41,7 @@ NOT_SUPPORTED = ErrorCode(
 MACHINE_NOT_READY = ErrorCode(
     "machine-not-ready",
     "the machine is not idle or its link is not up; nothing was sent to it",
-    "look at the machine with `farmctl machine NAME`; the build is queued again",
+    "look at the machine with `farmctl machine NAME`",
 )
 
 

@@ -22,7 +22,6 @@ QUESTIONS: tuple[tuple[str, str], ...] = (
     ("M503", "the settings as they are in force"),
     ("GET_POSITION", "where the head is, in Klipper's detail"),
     ("QUERY_ENDSTOPS", "which end stops are pressed (Klipper)"),
-    ("STATUS", "the state of Klipper"),
 )
 """Commands that change nothing, and what they ask."""
 

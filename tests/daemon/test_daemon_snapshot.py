@@ -19,8 +19,9 @@ from farmshop import (
     station,
 )
 
+from farmd.daemon.planned_names import job_of_part, pieces_of_part, work_of_run
 from farmd.daemon.schedule import schedule_of
-from farmd.daemon.snapshot import MOST_OF_A_JOB, job_of_part, pieces_of_part, take_snapshot, work_of_run
+from farmd.daemon.snapshot import MOST_OF_A_JOB, take_snapshot
 from farmd.model.lifecycle import BuildState, JobState, MachineState, RunState
 from farmd.model.work import PartShape
 from farmd.planner import Announced, Assignment, Crew, Plan, Value

@@ -20,6 +20,7 @@ from farmd.planner.powder.board import (
     lift,
     settle,
 )
+from farmd.planner.powder.chain import copy, gather, latest, link, take_sums, unlink
 from farmd.planner.powder.data import (
     AND,
     AREA,
@@ -50,19 +51,13 @@ from farmd.planner.powder.kernel import (
     adopt,
     chance,
     compose,
-    copy,
     draw,
-    gather,
     holds,
     joined,
-    latest,
-    link,
     moved,
     power,
     recipe,
-    take_sums,
     tally,
-    unlink,
 )
 
 PART, SWAP, SHIFT, MERGE, TRADE = 0, 1, 2, 3, 4

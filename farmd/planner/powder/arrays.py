@@ -11,7 +11,7 @@ from random import Random
 import numpy as np
 
 from farmd.planner.compiled import INFINITY, Compiled
-from farmd.planner.powder import data, kernel
+from farmd.planner.powder import chain, data, kernel
 from farmd.planner.powder.board import BOXES, OUTLINES, Lying, lift
 from farmd.planner.powder.boxes import desk_of
 from farmd.planner.powder.data import Beds, Draft, State
@@ -104,7 +104,7 @@ def state_of(c: Compiled, plates: Plates, beds: Beds, rows: Rows, rng: Random) -
             for p, *lies in plates.lain.get((m, frozenset(batch.parts)), ()):
                 state.lies[p] = lies
             for p in batch.parts:
-                kernel.link(state.batch_is, state.chain, p, b)
+                chain.link(state.batch_is, state.chain, p, b)
             b += 1
     state.spare[: parts - b] = np.arange(b, parts)
     state.spare[-1] = parts - b
@@ -122,7 +122,7 @@ def lying_of(plates: Plates, state: State) -> Lying:
     lying = Lying(
         boards=np.zeros((len(state.batch) if boards else 1, rows, -(-columns // 64)), dtype=np.uint64),
         drawn=np.zeros((parts, 3), np.int32),
-        densest=np.zeros(len(plates.beds)),
+        densest=np.ones(len(plates.beds)),
         members=np.zeros(parts, np.int32),
         order=np.zeros(parts, np.int32),
         sky=desk.sky,
@@ -150,7 +150,7 @@ def draft_of(state: State) -> Draft:
 def score_of(beds: Beds, state: State) -> float:
     """The makespan, or the cost, of the batches."""
     if beds.terms[data.NORM_S] > 0.0:
-        return float(kernel.latest(state.times, state.length))
+        return float(chain.latest(state.times, state.length))
     return float(state.times[range(len(state.length)), state.length, data.COST].sum())
 
 

@@ -21,9 +21,12 @@ FIRST_RUN, LAST_RUN, WIDE, HIGH = 0, 1, 2, 3
 ROW, START, LENGTH = 0, 1, 2
 X, Y, TURN = 0, 1, 2
 TURNS = 4
-ANEW_SLACK = 0.03
-"""How much denser than ever before a batch may be for laying it anew to be tried at once."""
-ANEW_CHANCE = 0.1
+DENSE_SHARE = 0.1
+"""Of the batches denser than those that were laid of late, so many are tried; the others are taken for hopeless."""
+ANEW_SHARE = 0.05
+"""Of the batches that could not be added to, so many are laid anew from an empty board."""
+LESS = 0.002
+"""By how much less dense batches are hoped for after each that could not be laid."""
 
 _FULL, _ONE, _ZERO = np.uint64(0xFFFFFFFFFFFFFFFF), np.uint64(1), np.uint64(0)
 
@@ -47,8 +50,8 @@ class Ground(NamedTuple):
 
 
 class Lying(NamedTuple):
-    """The `boards` by batch, row and word; by part, as it might lie, `drawn` (X, Y, TURN); by machine how dense the
-    `densest` batch was so far; and room to work in."""
+    """The `boards` by batch, row and word; by part, as it might lie, `drawn` (X, Y, TURN); by machine the `densest`
+    batch that is hoped for; and room to work in."""
 
     boards: Words
     drawn: Ints
@@ -234,6 +237,8 @@ def settle(
     if laid == 1:
         _alone(ground, lying, m, slot, int(members[0]))
         return True
+    if density > densest[m] and luck > DENSE_SHARE:
+        return False
     if kept > 0:
         copy_board(boards, board, slot)
         for k in range(OUT, OUT_TOO + 1):
@@ -245,15 +250,17 @@ def settle(
             if not _put(cells, runs, shape, turns, boards, drawn, line, slot, m, order[i]):
                 good = False
                 break
-        if not good and density > densest[m] + ANEW_SLACK and luck > ANEW_CHANCE:
-            return False
         if good:
             densest[m] = max(densest[m], density)
             return True
+        if luck > ANEW_SHARE:
+            densest[m] -= LESS
+            return False
     _clear(boards, slot)
     _by_size(box, members, order, 0, laid)
     for i in range(laid):
         if not _put(cells, runs, shape, turns, boards, drawn, line, slot, m, order[i]):
+            densest[m] -= LESS
             return False
     densest[m] = max(densest[m], density)
     return True

@@ -10,8 +10,9 @@ import numpy as np
 from farmd.planner.jit import Ints, compiled
 from farmd.planner.powder.anneal import keep, nests
 from farmd.planner.powder.board import AREA_ONLY, OUTLINES, Ground, Lying
+from farmd.planner.powder.chain import link, take_sums
 from farmd.planner.powder.data import COST, FIRST, HERE, LAST, NONE, NORM_S, OF, Beds, Draft, State
-from farmd.planner.powder.kernel import adopt, chance, compose, draw, holds, link, recipe, take_sums, tally
+from farmd.planner.powder.kernel import adopt, chance, compose, draw, holds, recipe, tally
 
 
 @compiled
