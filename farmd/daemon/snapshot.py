@@ -1,8 +1,7 @@
 """The farm as a planning problem.
 
-Pure. The planner knows builds with counts, parts and machines with types and setups; this module
-is the only one that knows how jobs, queued builds and machines become those. What their ids mean is
-`planned_names`. Identical parts are planned in bundles, because 80 of the same clip are not 80 strangers.
+Pure. Jobs, queued builds and machines become a problem's here alone; what their ids mean is `planned_names`.
+Identical parts are planned in bundles: 80 of the same clip are not 80 strangers.
 """
 
 from __future__ import annotations
@@ -33,8 +32,8 @@ BUNDLES_PER_PLATE = 10
 BUNDLES_PER_JOB = 4
 """A job is cut into at least so many bundles, so that it can be shared out to chambers."""
 MOST_OF_A_JOB = 1000
-NOTHING_LEARNT = Learnt()
 """Runs or powder parts of one job in one problem."""
+NOTHING_LEARNT = Learnt()
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,9 +378,8 @@ def free_at(farm: Farm, machine: Machine, spec: MachineSpec, ratio: float = 1.0)
     run = farm.runs.get(machine.run_id or "")
     if run is None:
         return machine.ready_at
-    build = farm.builds.get(run.build_id)
     cooldown_s = spec.chamber.cooldown_s if spec.chamber else 0.0
-    return expected_end(run, build, ratio) + cooldown_s
+    return expected_end(run, farm.builds.get(run.build_id), ratio) + cooldown_s
 
 
 def expected_end(run: Run, build: Build | None, ratio: float = 1.0) -> float:

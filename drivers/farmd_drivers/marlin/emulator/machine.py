@@ -1,16 +1,9 @@
 """A strict Marlin 2, as far as a host can tell: bytes and times in, bytes out.
 
-Written from Marlin's `queue.cpp`, `gcode.cpp` and `planner.cpp` to be as unforgiving as they are: the line
-number is checked before the checksum, the checksum is behind the last `*`, an error flushes what has
-arrived, a Resend is sent when a line is read and an ok when it has been executed, lines without a number
-are believed, `ok` is silent about blank lines, and the command in work keeps its place in the ring. Knows
-no device, loop or clock, and nothing of the driver: whoever owns it hands in bytes and times and sends
-what is in `output`. However late `step` comes, everything happens at its own time and in its order.
-
-`executed` is the truth that hosts are measured by: every known command in the order of execution, without
-number and checksum. `unknown` has what noise made of lines that lost their number, `unchecked` the places
-in `executed` of commands that came without one. The words are said by the `_say_` methods, which other
-firmwares' emulators override; `handlers`, `saving` and `source` are for what has a subject of its own.
+Written from Marlin's `queue.cpp`, `gcode.cpp` and `planner.cpp` to be as unforgiving. Knows no device, loop or clock,
+and nothing of the driver; however late `step` comes, everything happens at its own time and in its order. `executed`
+is the truth that hosts are measured by; `unknown` has what noise made of lines, `unchecked` the places in `executed`
+of commands without a number. Other firmwares' emulators override the `_say_` methods and add `handlers`.
 """
 
 from __future__ import annotations
