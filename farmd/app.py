@@ -151,6 +151,7 @@ async def _run_farm(setup: Setup, body: Callable[[Service], Awaitable[None]]) ->
                 desk=Desk(ledger, shop, ids, stop_run, reader),
                 floor=Floor(ledger, shop, attendants, ids, group.create_task),
                 planning=planning,
+                dispatcher=dispatcher,
                 attendants=attendants,
                 store=store,
                 vault=vault,

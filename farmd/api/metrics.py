@@ -93,6 +93,10 @@ TURN_ROUND = Metric(
 REVISION = Metric("farmd_journal_revision", "gauge", "Number of the newest fact.")
 STREAMS = Metric("farmd_event_streams", "gauge", "Listeners to the stream of events.")
 LAG = Metric("farmd_loop_lag_seconds", "gauge", "How long one turn of the event loop took just now.")
+STALLS = Metric(
+    "farmd_loop_stalls_total", "counter", "Times that the event loop stood still since the start."
+)
+LONGEST_STALL = Metric("farmd_loop_stall_longest_seconds", "gauge", "The longest of them, in real seconds.")
 
 METRICS = (
     INFO,
@@ -121,6 +125,8 @@ METRICS = (
     REVISION,
     STREAMS,
     LAG,
+    STALLS,
+    LONGEST_STALL,
 )
 TASK_KINDS = ("resolve", "fault", "clear", "load", "link", "noise")
 
@@ -180,6 +186,8 @@ def _state(context: Context) -> dict[Metric, list[Sample]]:
         FAILURES: [Sample(service.planning.failures)],
         REVISION: [Sample(farm.revision)],
         STREAMS: [Sample(context.feed.followers)],
+        STALLS: [Sample(service.stalls.count)],
+        LONGEST_STALL: [Sample(service.stalls.longest_s)],
     }
 
 

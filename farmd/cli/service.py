@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import signal
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from zoneinfo import ZoneInfo
 
 import structlog
 
 from farmd.api import Auth, HttpServer, bind, create_app, load_or_create_token
 from farmd.app import Setup, run_farm
+from farmd.cli.watchdog import feed, tell_systemd, watchdog_s
 from farmd.config import Config
 from farmd.daemon.pauses import spare_pauses
+from farmd.daemon.plan_seats import ServiceSeats
 from farmd.daemon.planner_process import PlannerProcess
 from farmd.daemon.service import Service
 from farmd.driver import offload
@@ -34,7 +35,10 @@ def serve(config: Config) -> None:
 async def _serve(config: Config) -> None:
     planner = config.planner
     planners = PlannerProcess(
-        policy="plan", budget_s=planner.budget_s, stability_price_s=planner.stability_price_s
+        policy="plan",
+        budget_s=planner.budget_s,
+        stability_price_s=planner.stability_price_s,
+        seats=ServiceSeats(planner.socket) if planner.socket else None,
     )
     # A port that is taken is told before a machine is touched.
     listener = await offload(lambda: bind(config.api.host, config.api.port))
@@ -52,13 +56,8 @@ async def _serve(config: Config) -> None:
             gc.collect()
             gc.freeze()
             tell_systemd("READY=1")
-            failing = asyncio.create_task(server.run(), name="http")
-            stopping = asyncio.create_task(stop.wait(), name="stop")
-            await asyncio.wait({failing, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            stopping.cancel()
-            if failing.done():
-                failing.result()
-            failing.cancel()
+            with service.stalls:
+                await _until_stopped(service, server, stop)
             tell_systemd("STOPPING=1")
 
     try:
@@ -66,6 +65,19 @@ async def _serve(config: Config) -> None:
     finally:
         listener.close()
         await planners.close()
+
+
+async def _until_stopped(service: Service, server: HttpServer, stop: asyncio.Event) -> None:
+    """Return when `stop` is set; raises what ends the server or the watchdog's feeder."""
+    lasting = {asyncio.create_task(server.run(), name="http")}
+    if (every_s := watchdog_s()) is not None:
+        lasting.add(asyncio.create_task(feed(service, every_s), name="watchdog"))
+    stopping = asyncio.create_task(stop.wait(), name="stop")
+    ended, _ = await asyncio.wait({*lasting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    for task in {*lasting, stopping} - ended:
+        task.cancel()
+    for task in ended & lasting:
+        task.result()
 
 
 @asynccontextmanager
@@ -83,16 +95,3 @@ async def served(
         yield server
     finally:
         await server.stop()
-
-
-def tell_systemd(state: str) -> None:
-    """Tell the service manager about our state, where one started us (sd_notify(3))."""
-    address = os.environ.get("NOTIFY_SOCKET", "")
-    if not address:
-        return
-    if address.startswith("@"):
-        address = "\0" + address[1:]
-    # A manager that has gone away is no reason to stop.
-    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notify:
-        notify.connect(address)
-        notify.sendall(state.encode())

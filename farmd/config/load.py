@@ -93,8 +93,12 @@ def _resolved(config: Config, path: Path) -> Config:
     token_file = config.api.token_file.expanduser()
     token_file = data_dir / "token" if token_file == Path() else path.absolute().parent / token_file
     url = config.database.url or f"sqlite:///{data_dir / 'farmd.sqlite'}"
+    socket = config.planner.socket
+    if socket is not None:
+        socket = path.absolute().parent / socket.expanduser()
     return config.model_copy(
         update={
+            "planner": config.planner.model_copy(update={"socket": socket}),
             "farm": config.farm.model_copy(update={"data_dir": data_dir}),
             "api": config.api.model_copy(update={"token_file": token_file}),
             "database": config.database.model_copy(update={"url": url}),

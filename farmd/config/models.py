@@ -280,6 +280,8 @@ class PlannerTable(Table):
     """Weighted seconds of tardiness that it takes to move announced work to another machine."""
     due_buffers: Amount = 1.0
     """How much room is kept before due dates for failures and for what is not ordered yet; 0 none."""
+    socket: FilePath | None = None
+    """Where `farmd planner` listens; without it the planner's workers are the daemon's children."""
 
 
 class TargetTable(Table):

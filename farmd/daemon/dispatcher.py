@@ -37,6 +37,8 @@ class Dispatcher:
     ) -> None:
         self.paused = False
         """No new starts; what runs goes on. Set while the daemon shuts down."""
+        self.looked_at = 0.0
+        """When it last looked what to start, in seconds of the loop."""
         self._ledger = ledger
         self._planning = planning
         self._shop = shop
@@ -52,6 +54,7 @@ class Dispatcher:
         """Start what can be started, for ever."""
         async with asyncio.TaskGroup() as starting:
             while True:
+                self.looked_at = asyncio.get_running_loop().time()
                 self._withdraw()
                 for start in self._due():
                     self._planning.begin(start.step)

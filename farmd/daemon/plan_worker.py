@@ -14,6 +14,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, BinaryIO
 
@@ -90,7 +91,9 @@ def serve(inbox: Inbox, out: BinaryIO) -> None:
 
 
 def main() -> None:
-    os.nice(NICE)
+    # Whoever started us may have seen to it, and forbid it.
+    with suppress(PermissionError):
+        os.nice(NICE)
     if "--warm" in sys.argv:
         print(made_ready() or "loaded from the disk")
     else:

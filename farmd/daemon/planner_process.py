@@ -1,4 +1,4 @@
-"""Plans from child processes; see `plan_worker` for their other end.
+"""Plans from processes beside the daemon; see `plan_worker` for their other end, `plan_seats` for where they are.
 
 Two long-lived workers: one for first plans, which must come at once, and one that improves them for as long as
 nothing else is asked for. A worker that does not answer in time, dies, or answers nonsense is killed and started
@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import sys
 from collections.abc import AsyncGenerator
-from contextlib import suppress
 from typing import Any
 
 import structlog
 
+from farmd.daemon.plan_seats import Children, Seat, Seats
 from farmd.daemon.plan_wire import READY, Held, Question, head_of, pack_question, unpack_plan
 from farmd.daemon.planning import PlannerFailed
 from farmd.driver import offload
@@ -36,21 +34,19 @@ WARM_TIMEOUT_S = 900.0
 killed for compiling."""
 START_WAIT_S = 5.0
 """How long the first plan waits for that; it is then made uncompiled."""
-INTERPRETED = {"NUMBA_DISABLE_JIT": "1"}
-WORKER = (sys.executable, "-m", "farmd.daemon.plan_worker")
-HEAD_LIMIT = 64 * 1024 * 1024
 BODY_LIMIT = 256 * 1024 * 1024
 
 log = structlog.get_logger("planner")
 
 
 class Worker:
-    """One child process, and the one question that it may be busy with."""
+    """One process, and the one question that it may be busy with."""
 
-    def __init__(self) -> None:
+    def __init__(self, seats: Seats) -> None:
+        self._seats = seats
         self._interpreted = False
         self._starting: asyncio.Task[None] | None = None
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Seat | None = None
         self._reading: asyncio.Task[None] | None = None
         self._held = Held()
         self._number = 0
@@ -90,29 +86,26 @@ class Worker:
                 await self.close()
                 raise PlannerFailed(f"the planner's worker answered nonsense: {error}") from error
 
-    async def _exchange(
-        self, process: asyncio.subprocess.Process, question: Question
-    ) -> tuple[dict[str, Any], bytes]:
-        assert process.stdin is not None
+    async def _exchange(self, process: Seat, question: Question) -> tuple[dict[str, Any], bytes]:
         pieces, held = await offload(lambda: pack_question(question, self._held))
         self._number, self._held = question.number, held
         answer: asyncio.Future[tuple[dict[str, Any], bytes]] = asyncio.get_running_loop().create_future()
         self._waiting = (question.number, answer)
         head = {"question": question.number, "pieces": [len(piece) for piece in pieces]}
         # All of it at once: whoever breaks off in between must not leave half a question.
-        process.stdin.writelines((json.dumps(head).encode() + b"\n", *pieces))
-        await process.stdin.drain()
+        process.to.writelines((json.dumps(head).encode() + b"\n", *pieces))
+        await process.to.drain()
         return await answer
 
     def _stop(self) -> None:
         """Nobody waits any more: whatever it answers to this question is dropped."""
         process, waiting, self._waiting = self._process, self._waiting, None
-        if process is None or process.stdin is None or process.stdin.is_closing() or waiting is None:
+        if process is None or process.to.is_closing() or waiting is None:
             return
-        process.stdin.write(json.dumps({"stop": waiting[0]}).encode() + b"\n")
+        process.to.write(json.dumps({"stop": waiting[0]}).encode() + b"\n")
 
-    async def _started(self) -> asyncio.subprocess.Process:
-        if self._process is not None and self._process.returncode is not None:
+    async def _started(self) -> Seat:
+        if self._process is not None and self._process.gone:
             await self.close()
         if self._starting is None:
             self._starting = asyncio.create_task(self._start(), name="planner-start")
@@ -123,31 +116,23 @@ class Worker:
 
     async def _start(self) -> None:
         self._held = Held()
-        self._process = await asyncio.create_subprocess_exec(
-            *WORKER,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            limit=HEAD_LIMIT,
-            env={**os.environ, **INTERPRETED} if self._interpreted else None,
-        )
-        assert self._process.stdout is not None
+        process = self._process = await self._seats.take(interpreted=self._interpreted)
         async with asyncio.timeout(WARM_TIMEOUT_S):
-            hello = await self._process.stdout.readline()
+            hello = await process.out.readline()
         if not hello or head_of(hello) != READY:
             raise OSError(f"the worker did not get ready: {hello[:40]!r}")
-        self._reading = asyncio.create_task(self._read(self._process), name="planner-answers")
+        self._reading = asyncio.create_task(self._read(process), name="planner-answers")
 
-    async def _read(self, process: asyncio.subprocess.Process) -> None:
+    async def _read(self, process: Seat) -> None:
         """Hand answers to who waits for them, and drop all others."""
-        assert process.stdout is not None
         error: Exception
         try:
-            while line := await process.stdout.readline():
+            while line := await process.out.readline():
                 head = head_of(line)
                 number, length = head.get("question"), head.get("bytes", 0)
                 if type(length) is not int or not 0 <= length <= BODY_LIMIT:
                     raise ValueError(f"an answer of {length!r} bytes")
-                body = await process.stdout.readexactly(length)
+                body = await process.out.readexactly(length)
                 if type(number) is not int or not self._answered < number <= self._number:
                     raise ValueError(f"an answer to question {number!r}, which nobody asked")
                 self._answered = number
@@ -159,7 +144,7 @@ class Worker:
         except (OSError, ValueError, EOFError) as failure:
             error = failure if isinstance(failure, (OSError, ValueError)) else OSError("the worker ended")
         # Whoever asks next finds no process and starts one.
-        _kill(process)
+        process.kill()
         if self._waiting is not None and not self._waiting[1].done():
             self._waiting[1].set_exception(error)
 
@@ -167,7 +152,7 @@ class Worker:
         """End the process, if there is one."""
         starting, self._starting = self._starting, None
         if starting is not None and not starting.done() and self._process is not None:
-            _kill(self._process)
+            self._process.kill()
         if starting is not None:
             await asyncio.wait([starting])
         process, self._process = self._process, None
@@ -175,7 +160,7 @@ class Worker:
         self._waiting = None
         if process is None:
             return
-        _kill(process)
+        process.kill()
         await process.wait()
         if reading is not None:
             await reading
@@ -184,15 +169,24 @@ class Worker:
 class PlannerProcess:
     """Owns the workers. `close` ends them."""
 
-    def __init__(self, *, policy: str, budget_s: float, stability_price_s: float, seed: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        policy: str,
+        budget_s: float,
+        stability_price_s: float,
+        seed: int = 0,
+        seats: Seats | None = None,
+    ) -> None:
+        seats = seats or Children()
         self._policy = policy
         self._budget_s = budget_s
         self._stability_price_s = stability_price_s
         self._seed = seed
         self._asked = 0
-        self.first, self.improver = Worker(), Worker()
+        self.first, self.improver = Worker(seats), Worker(seats)
         self._warming: asyncio.Task[bool] | None = None
-        self._warmer = Warmer()
+        self._warmer = Warmer(seats)
 
     async def quick(self, problem: Problem, incumbent: Plan | None) -> Plan:
         if incumbent is None or self._policy != "plan":
@@ -254,40 +248,34 @@ class PlannerProcess:
 
 
 class Warmer:
-    """Has the planner's search compiled in a child of its own."""
+    """Has the planner's search compiled in a process of its own."""
 
-    def __init__(self) -> None:
-        self._child: asyncio.subprocess.Process | None = None
+    def __init__(self, seats: Seats) -> None:
+        self._seats = seats
+        self._process: Seat | None = None
         self._given_up = False
 
     async def run(self) -> bool:
         """Whether that can be done."""
-        child = self._child = await asyncio.create_subprocess_exec(
-            *WORKER, "--warm", stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE
-        )
+        process = self._process = await self._seats.take(warm=True)
         if self._given_up:
-            _kill(child)
+            process.kill()
         told = b""
         try:
             async with asyncio.timeout(WARM_TIMEOUT_S):
-                told, _ = await child.communicate()
-        except TimeoutError:
-            _kill(child)
-            await child.communicate()
+                told = await process.out.read()
+        except (TimeoutError, OSError):
+            process.kill()
+        code = await process.wait()
         text = told.decode(errors="replace").strip()
-        if child.returncode != 0:
-            if not self._given_up:
-                log.warning("the planner's search cannot be compiled", code=child.returncode, told=text)
-        else:
+        warm = code == 0 or (code is None and bool(text))
+        if warm:
             log.info("planner warm", told=text)
-        return child.returncode == 0
+        elif not self._given_up:
+            log.warning("the planner's search cannot be compiled", code=code, told=text)
+        return warm
 
     def give_up(self) -> None:
         self._given_up = True
-        if self._child is not None:
-            _kill(self._child)
-
-
-def _kill(process: asyncio.subprocess.Process) -> None:
-    with suppress(ProcessLookupError):
-        process.kill()
+        if self._process is not None:
+            self._process.kill()

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from farmd.daemon.attendant import Attendant
 from farmd.daemon.desk import Desk
+from farmd.daemon.dispatcher import Dispatcher
 from farmd.daemon.floor import Floor
 from farmd.daemon.ledger import Ledger
 from farmd.daemon.live import Live
 from farmd.daemon.planning import Planning
 from farmd.daemon.shop import Shop
+from farmd.daemon.stalls import StallWatch
 from farmd.model.farm import Farm
 from farmd.store import Store, Vault
 
@@ -25,11 +27,14 @@ class Service:
     desk: Desk
     floor: Floor
     planning: Planning
+    dispatcher: Dispatcher
     attendants: Mapping[str, Attendant]
     store: Store
     vault: Vault
     boot_id: str
     started_at: float
+    stalls: StallWatch = field(default_factory=StallWatch)
+    """Entered where time is real."""
 
     @property
     def farm(self) -> Farm:

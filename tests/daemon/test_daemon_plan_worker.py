@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from farmshop import T0, farm_of, job, machine, shop, spec
 
-from farmd.daemon import planner_process
+from farmd.daemon import plan_seats, planner_process
 from farmd.daemon.planner_process import PlannerProcess
 from farmd.daemon.planning import PlannerFailed
 from farmd.daemon.snapshot import take_snapshot
@@ -52,7 +52,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     monkeypatch.setattr(planner_process, "START_WAIT_S", 0.0)
 
     def use(program: str) -> None:
-        monkeypatch.setattr(planner_process, "WORKER", (sys.executable, "-S", "-c", program))
+        monkeypatch.setattr(plan_seats, "WORKER", (sys.executable, "-S", "-c", program))
 
     return use
 
@@ -172,7 +172,7 @@ async def test_worker_that_floods_is_killed_and_costs_its_question(fake: Any) ->
     fake(ASKED + SAY + PLAN + "line = json.dumps(plan).encode() + b'\\n'\nwhile True: say(line)")
     async with worker() as planners:
         assert (await planners.quick(problem(), None)).assignments == ()
-        await until(lambda: planners.first._process is None or planners.first._process.returncode is not None)
+        await until(lambda: planners.first._process is None or planners.first._process.gone)
         fake(ASKED + 'print(json.dumps({"error": "a new one", "question": head["question"]}))')
         with pytest.raises(PlannerFailed, match="a new one"):
             await planners.quick(problem(), None)
