@@ -2,26 +2,35 @@
 
 `python -m bench.store [SECONDS]` from the top of the checkout. Every commit is on the disk when it is
 counted: SQLite with synchronous=FULL, PostgreSQL with fsync. A fact comes with the state it changes.
+Control transactions are what people and programs ask of a running farm through its ledger: each waits until
+its own fact is on disk, 64 of them at a time, and they share commits as they come. Then the vault: sealing
+an upload, and streaming it back with its checks.
 """
 
 from __future__ import annotations
 
+import asyncio
+import secrets
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import count, islice
 from pathlib import Path
 
+from farmd.daemon.ledger import Ledger
 from farmd.model import facts as f
 from farmd.model.apply import apply
 from farmd.model.farm import Farm
 from farmd.model.work import Job, Outcome
-from farmd.store import Entry, Store, Vault, verify
+from farmd.store import Entry, Store, Vault, VaultKeys, verify
+from farmd.store.vault_keys import MasterKey
 from tests.conftest import PostgresServer, postgres_programs
 
 BATCHES = (1, 10, 100)
+CLIENTS = 64
 _AHEAD = 6000
 _JOB = Job("J-1", "bracket@1", "0" * 64, "bracket.gcode", "MEX", quantity=10**9, submitted_at=0.0)
 
@@ -76,6 +85,51 @@ def measure(url: str, batch: int, seconds: float) -> tuple[float, float]:
     return written / sum(taken), sorted(taken)[len(taken) // 2] * 1000
 
 
+async def control(seconds: float) -> tuple[float, float, float]:
+    """Control transactions a second, and the median and 99th percentile of one's wait in milliseconds."""
+    waits: list[float] = []
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Store.open("sqlite:///bench.db", data_dir=Path(folder)) as store,
+        ThreadPoolExecutor(1) as writer,
+    ):
+        farm = store.load().farm
+        ledger = Ledger(store, farm, writer)
+        running = asyncio.create_task(ledger.run())
+        names = [f"m{number:02}" for number in range(CLIENTS)]
+        await ledger.record(*(f.MachineAdded(at=0.0, actor="bench", machine=name) for name in names))
+        ends = time.perf_counter() + seconds
+
+        async def client(name: str) -> None:
+            while (begun := time.perf_counter()) < ends:
+                await ledger.record(f.MachineHeld(at=0.0, actor="bench", machine=name, reason="look"))
+                waits.append(time.perf_counter() - begun)
+
+        await asyncio.gather(*map(client, names))
+        running.cancel()
+    waits.sort()
+    return len(waits) / seconds, waits[len(waits) // 2] * 1000, waits[len(waits) * 99 // 100] * 1000
+
+
+def vault_speed(sealed: bool, mib: int = 256) -> tuple[float, float]:
+    """MiB a second into the vault, synced, and out of it, with all checks."""
+    chunk = secrets.token_bytes(1 << 20)
+    keys = VaultKeys.of(MasterKey(secrets.token_bytes(32))) if sealed else None
+    with tempfile.TemporaryDirectory() as folder:
+        vault = Vault(Path(folder) / "vault", keys=keys)
+        begun = time.perf_counter()
+        with vault.receive() as sink:
+            for _ in range(mib):
+                sink.write(chunk)
+            stored = sink.store()
+        took_in = time.perf_counter() - begun
+        begun = time.perf_counter()
+        with vault.open(stored.sha256) as file:
+            while file.read(1 << 16):
+                pass
+        return mib / took_in, mib / (time.perf_counter() - begun)
+
+
 def main(seconds: float) -> None:
     print("| database | facts per commit | durable facts/s | median commit, ms |\n|---|---|---|---|")
     with ExitStack() as stack:
@@ -91,6 +145,13 @@ def main(seconds: float) -> None:
             print(f"| PostgreSQL | {batch} | {rate:,.0f} | {median:.2f} |", flush=True)
     if not server:
         print("PostgreSQL left out: apt-get install postgresql")
+    rate, median, tail = asyncio.run(control(seconds))
+    print(
+        f"control transactions, {CLIENTS} at a time: {rate:,.0f}/s, median {median:.1f} ms, p99 {tail:.1f} ms"
+    )
+    for sealed in (False, True):
+        into, out = vault_speed(sealed)
+        print(f"vault, {'sealed' if sealed else 'open'}: {into:,.0f} MiB/s in, {out:,.0f} MiB/s out")
 
 
 if __name__ == "__main__":

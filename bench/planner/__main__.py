@@ -1,20 +1,23 @@
-"""Measures the planner, a part at a time: `python -m bench.planner PART [options]`."""
+"""Measures the planner: `python -m bench.planner PART [options]`; without a part, all goals in a short form."""
 
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 
-from bench.planner import fdm, powder
+from bench.planner import together
 
-PARTS = {"fdm": fdm.main, "powder": powder.main}
+PARTS = ("fdm", "powder", "routes", "events", "loop", "fuzz")
 
 
 def main() -> int:
-    """Measure the part that is named."""
-    if len(sys.argv) < 2 or sys.argv[1] not in PARTS:
-        print(f"usage: python -m bench.planner {'|'.join(PARTS)} [options]", file=sys.stderr)
+    """Measure the part that is named, or everything."""
+    if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
+        return together.main(sys.argv[1:])
+    if sys.argv[1] not in PARTS:
+        print(f"usage: python -m bench.planner {'|'.join(PARTS)} [options], or [--long]", file=sys.stderr)
         return 2
-    PARTS[sys.argv[1]](sys.argv[2:])
+    import_module(f"bench.planner.{sys.argv[1]}").main(sys.argv[2:])
     return 0
 
 

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
-from time import perf_counter
+from time import perf_counter, process_time
 
+from bench.planner import goals
 from farmd.daemon.ledger import Ledger
 from farmd.daemon.pauses import spare_pauses
 from farmd.daemon.planner_process import PlannerProcess
@@ -24,10 +28,13 @@ from farmd.model.farm import Farm
 from farmd.model.lifecycle import MachineState
 from farmd.model.machine import Machine, MachineSpec, Permit
 from farmd.model.work import Job
+from farmd.planner.compiled import STABILITY_PRICE_S
 from farmd.planner.generate import DAY_S, SHIFT
 from farmd.store import Entry
 
 SIZES = {"500x25": (500, 25), "2000x100": (2000, 100), "10000x250": (10_000, 250)}
+GOALS_S = {"500x25": 0.05, "2000x100": 0.2, "10000x250": 0.5}
+"""From an event to a new checked plan, 99 of 100."""
 BEAT_S = 0.001
 MATERIALS = [
     f"{family} {colour}" for family in ("PLA", "PETG", "ABS") for colour in ("black", "red", "grey", "blue")
@@ -94,14 +101,31 @@ def job_of(number: int, rng: Random, begins_at: float, span_s: float) -> Job:
     )
 
 
-async def measure(jobs: int, machines: int, events: int, budget_s: float) -> tuple[list[float], list[float]]:
-    """Seconds from each event to the next published plan; how late each beat was."""
+@dataclass(slots=True)
+class Measured:
+    """Seconds from each event to the next published plan; what the daemon and its first worker computed meanwhile,
+    in seconds of a core, which is what a computer would need that has nothing else to do; how late each beat was."""
+
+    took: list[float] = field(default_factory=list)
+    computed: list[float] = field(default_factory=list)
+    late: list[float] = field(default_factory=list)
+
+
+def cpu_s(pid: int | None) -> float:
+    """Of a process, so far; Linux alone."""
+    if pid is None:
+        return 0.0
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def measure(jobs: int, machines: int, events: int, budget_s: float) -> Measured:
+    """So many events, one after another."""
     rng = Random(2)
     begins_at = now()
     farm, shop = hall(jobs, machines, begins_at)
-    worker = PlannerProcess(policy="plan", budget_s=budget_s, stability_price_s=9000.0)
-    late: list[float] = []
-    took: list[float] = []
+    worker = PlannerProcess(policy="plan", budget_s=budget_s, stability_price_s=STABILITY_PRICE_S)
+    measured = Measured()
     with ThreadPoolExecutor(1) as writer:
         ledger = Ledger(Nowhere(), farm, writer)
         planning = Planning(ledger, shop, worker, policy="plan", min_interval_s=0.0)
@@ -111,12 +135,12 @@ async def measure(jobs: int, machines: int, events: int, budget_s: float) -> tup
         await published.wait()
         await asyncio.sleep(2 * budget_s)
         spare_pauses()
-        beating = asyncio.create_task(beat(late))
+        beating = asyncio.create_task(beat(measured.late))
         try:
             for number in range(events):
                 published.clear()
                 snapshot = planning.snapshot
-                began = perf_counter()
+                began, before_s = perf_counter(), process_time() + cpu_s(worker.first.pid)
                 if number % 2:
                     job = job_of(jobs + number, rng, begins_at, 4 * DAY_S)
                     ledger.record(f.JobSubmitted(at=now(), actor="bench", job=job))
@@ -128,14 +152,15 @@ async def measure(jobs: int, machines: int, events: int, budget_s: float) -> tup
                 while planning.snapshot is snapshot:
                     await published.wait()
                     published.clear()
-                took.append(perf_counter() - began)
+                measured.took.append(perf_counter() - began)
+                measured.computed.append(process_time() + cpu_s(worker.first.pid) - before_s)
                 await asyncio.sleep(rng.uniform(0.0, 0.3 * budget_s))
         finally:
             for task in (*tasks, beating):
                 task.cancel()
             await asyncio.gather(*tasks, beating, return_exceptions=True)
             await worker.close()
-    return took, late
+    return measured
 
 
 async def beat(late: list[float]) -> None:
@@ -158,9 +183,13 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--events", type=int, default=100)
     parser.add_argument("--budget", type=float, default=2.0, help="seconds of improvement after each")
     given = parser.parse_args(arguments)
-    print(f"{'hall':>10} {'median':>8} {'p99':>8}   {'stall p99':>9} {'p99.9':>8} {'max':>8}   ms")
+    print(
+        f"{'hall':>10} {'median':>8} {'p99':>8} {'computed':>9} {'p99':>8}   "
+        f"{'stall p99':>9} {'p99.9':>8} {'max':>8}   ms"
+    )
     for size in given.sizes.split(","):
-        took, late = asyncio.run(measure(*SIZES[size], given.events, given.budget))
+        measured = asyncio.run(measure(*SIZES[size], given.events, given.budget))
+        took, late = measured.took, measured.late
         cells = [
             quantile(took, 0.5),
             quantile(took, 0.99),
@@ -168,5 +197,15 @@ def main(arguments: list[str]) -> None:
             quantile(late, 0.999),
             max(late),
         ]
+        own = [quantile(measured.computed, 0.5), quantile(measured.computed, 0.99)]
         median, p99, *stalls = (f"{1000 * value:8.1f}" for value in cells)
-        print(f"{size:>10} {median} {p99}    {' '.join(stalls)}", flush=True)
+        computed = " ".join(f"{1000 * value:8.1f}" for value in own)
+        print(f"{size:>10} {median} {p99}  {computed}    {' '.join(stalls)}", flush=True)
+        print(f"  load of the computer: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores", flush=True)
+        for what, value, goal in zip(
+            ("event to new plan, p99", "loop's stall, p99.9", "loop's stall, greatest"),
+            (cells[1], cells[3], cells[4]),
+            (GOALS_S[size], 0.01, 0.05),
+            strict=True,
+        ):
+            goals.told(f"{size}: {what}, ms", 1000 * value, 1000 * goal)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from bench.planner import goals
 from bench.planner.halls import copies_hall
 from farmd.planner import Budget, Problem, check, plan
 from farmd.planner.compiled import Compiled
@@ -25,6 +26,10 @@ RIVALS = (Rule("fifo"), Rule("same"), Rule("edd"), Rule("wspt"))
 NEXT_TO_NOTHING_S = 60.0
 """Tardiness below this counts as this: a ratio to nothing says nothing."""
 FIRST_SEED = 1000
+GOALS = {(500, 25): (0.22, 0.18), (2000, 100): (0.24, 0.20), (10000, 250): (0.35, 0.25)}
+"""Of tardiness over the base at load 1.3 with people enough, by size; and what it would be at best."""
+GOAL_OF_FEW, GOAL_OF_MINUTES = 0.5, 1.1
+LARGEST, GOAL_OF_LARGEST = (50000, 250), 0.28
 HALLS: dict[str, Callable[..., Problem]] = {"colours": fdm_shop, "copies": copies_hall}
 
 
@@ -94,6 +99,22 @@ def measure(
         f"{longest:6.2f} {os.getloadavg()[0]:5.1f}",
         flush=True,
     )
+    if hall == "colours":
+        tell_goals(runs, machines, load, people, planned)
+
+
+def tell_goals(runs: int, machines: int, load: float, people: int | None, planned: Figures) -> None:
+    """The goals of this kind of hall."""
+    tardiness, minutes = mean(planned.tardiness), mean(planned.minutes)
+    name = f"{runs:,} x {machines}, load {load:g}, {people or 'any'} people"
+    if load == 1.3 and people is not None:
+        goals.told(f"{name}: tardiness / ATCS", tardiness, GOAL_OF_FEW)
+        goals.told(f"{name}: people's minutes / ATCS", minutes, GOAL_OF_MINUTES)
+    elif load == 1.3 and (runs, machines) in GOALS:
+        goal, stretch = GOALS[runs, machines]
+        goals.told(f"{name}: tardiness / ATCS", tardiness, goal, stretch=stretch)
+    elif (runs, machines) == LARGEST:
+        goals.told(f"{name}: tardiness / ATCS", tardiness, GOAL_OF_LARGEST)
 
 
 def warm_up() -> None:

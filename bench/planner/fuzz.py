@@ -1,13 +1,15 @@
 """Random farms, random events, and planners that fail in every way: how many published plans does the checker refuse?
 
-The daemon's own planning, fed by facts. Its planner is a worker process that is killed at random, or the planner
-in this process; and either's answers come late, not at all, spoilt, or are of another problem.
+The daemon's own planning, fed by facts. Its planner is a worker process that is killed or stopped at random, dies at
+its start or writes garbage, or the planner in this process; and either's answers come late, not at all, spoilt, or
+are of another problem. A beat on the loop notices whether anything of that ever holds it up.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import os
 import signal
 import sys
@@ -19,8 +21,11 @@ from time import perf_counter
 
 import structlog
 
+from bench.planner import goals
 from bench.planner.fuzz_farm import Happenings, empty, shop_of, specs_of
+from farmd.daemon import planner_process
 from farmd.daemon.ledger import Ledger
+from farmd.daemon.plan_seats import Children, Seat
 from farmd.daemon.planner_process import PlannerProcess, Worker
 from farmd.daemon.planning import PlannerFailed, Planning
 from farmd.driver.clock import Clock, offload, set_clock
@@ -31,6 +36,7 @@ from farmd.store import Entry
 BEGINS_AT = 1_767_600_000.0
 REPLANS_A_FARM = 60
 PATIENCE_S = 60.0
+BEAT_S = 0.005
 
 
 class Nowhere:
@@ -50,6 +56,38 @@ class Tally:
     failures: int = 0
     spoilt: int = 0
     killed: int = 0
+    stopped: int = 0
+    bad_workers: int = 0
+    longest_stall_s: float = 0.0
+
+
+HELLO = "import sys, json; print(json.dumps({'ready': True}), flush=True); q = sys.stdin.buffer.readline(); "
+BAD_WORKERS = (
+    "import sys; sys.exit(3)",
+    "print('{')",
+    HELLO + "sys.exit(0)",
+    HELLO + "sys.stdout.buffer.write(bytes(range(256)) * 50); sys.stdout.flush()",
+    HELLO + "print(json.dumps({'question': 10 ** 9, 'bytes': 0}))",
+    HELLO + "print(json.dumps({'question': json.loads(q)['question'], 'bytes': 1 << 40}))",
+    HELLO
+    + "print(json.dumps({'question': json.loads(q)['question'], 'bytes': 0, 'status': 'optimal', 'rows': 0}))",
+)
+"""Programs that die at their start, or answer with garbage."""
+
+
+class Seating:
+    """Workers as the daemon has them, and bad ones among them."""
+
+    def __init__(self, rng: Random, tally: Tally) -> None:
+        self._rng, self._tally = rng, tally
+        self._good = Children()
+
+    async def take(self, *, interpreted: bool = False, warm: bool = False) -> Seat:
+        if warm or self._rng.random() < 0.5:
+            return await self._good.take(interpreted=interpreted, warm=warm)
+        self._tally.bad_workers += 1
+        program = self._rng.choice(BAD_WORKERS)
+        return await Children((sys.executable, "-S", "-c", program)).take()
 
 
 class Mischief:
@@ -62,7 +100,7 @@ class Mischief:
     async def quick(self, problem: Problem, incumbent: Plan | None) -> Plan:
         if self._rng.random() < self._processes:
             async with asyncio.TaskGroup() as group:
-                if self._rng.random() < 0.3:
+                if self._rng.random() < 0.4:
                     group.create_task(self._kill(self._worker.first))
                 made = await _settled(self._worker.quick(problem, incumbent))
             if isinstance(made, PlannerFailed):
@@ -72,6 +110,13 @@ class Mischief:
         return self._perhaps_spoilt(made)
 
     async def better(self, problem: Problem, incumbent: Plan) -> AsyncGenerator[Plan, None]:
+        if self._rng.random() < self._processes:
+            async with asyncio.TaskGroup() as group:
+                if self._rng.random() < 0.3:
+                    group.create_task(self._kill(self._worker.improver))
+                found = [made async for made in self._worker.better(problem, incumbent)]
+            for made in found:
+                yield self._perhaps_spoilt(made)
         while self._rng.random() < 0.3:
             yield self._perhaps_spoilt(await self._here(problem, incumbent))
 
@@ -88,10 +133,14 @@ class Mischief:
         await asyncio.sleep(self._rng.uniform(0.0, 0.05))
         if worker.pid is not None:
             try:
-                os.kill(worker.pid, signal.SIGKILL)
+                if self._rng.random() < 0.3:
+                    os.kill(worker.pid, signal.SIGSTOP)
+                    self._tally.stopped += 1
+                else:
+                    os.kill(worker.pid, signal.SIGKILL)
+                    self._tally.killed += 1
             except ProcessLookupError:
                 return
-            self._tally.killed += 1
 
     def _perhaps_spoilt(self, made: Plan) -> Plan:
         before, self._before = self._before, made
@@ -169,22 +218,38 @@ async def one_farm(seed: int, tally: Tally, worker: PlannerProcess, processes: f
                     raise ended
 
 
-async def fuzz(replans: int, first_seed: int, processes: float) -> Tally:
-    """So many replans, farm by farm."""
+async def fuzz(replans: int, first_seed: int, processes: float, seconds: float = math.inf) -> Tally:
+    """So many replans, farm by farm, or as many as there is time for."""
     tally = Tally()
-    worker = PlannerProcess(policy="plan", budget_s=0.2, stability_price_s=9000.0)
+    # A stopped worker is given up after as long as it takes; here that is time lost.
+    planner_process.QUICK_TIMEOUT_S = planner_process.OVERTIME_S = 1.0
+    planner_process.START_TIMEOUT_S = 10.0
+    seats = Seating(Random(first_seed), tally)
+    worker = PlannerProcess(policy="plan", budget_s=0.2, stability_price_s=9000.0, seats=seats)
+    beating = asyncio.create_task(_beat(tally))
     began, seed = perf_counter(), first_seed
     told = 0
     try:
-        while tally.replans < replans:
+        while tally.replans < replans and perf_counter() < began + seconds:
             await one_farm(seed, tally, worker, processes, min(REPLANS_A_FARM, replans - tally.replans))
             seed += 1
             if tally.replans >= told + 5000:
                 told = tally.replans
                 print(f"  {tally}, {perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
     finally:
+        beating.cancel()
         await worker.close()
+        # Pipes of killed workers close in the loop's next turns, and not after its end.
+        await asyncio.sleep(0.1)
     return tally
+
+
+async def _beat(tally: Tally) -> None:
+    """Note by how much the loop is late at most."""
+    while True:
+        began = perf_counter()
+        await asyncio.sleep(BEAT_S)
+        tally.longest_stall_s = max(tally.longest_stall_s, perf_counter() - began - BEAT_S)
 
 
 def main(arguments: list[str]) -> None:
@@ -192,17 +257,20 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.planner fuzz", description=__doc__)
     parser.add_argument("--replans", type=int, default=2_000)
     parser.add_argument("--first-seed", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=math.inf, help="begin no farm after so long")
     parser.add_argument("--processes", type=float, default=0.02, help="share asked of a worker process")
     given = parser.parse_args(arguments)
     structlog.configure(processors=[_drop])
     made_ready()
     began = perf_counter()
-    tally = asyncio.run(fuzz(given.replans, given.first_seed, given.processes))
+    tally = asyncio.run(fuzz(given.replans, given.first_seed, given.processes, given.seconds))
     print(
         f"{tally.replans} replans in {perf_counter() - began:.0f} s: {tally.published} plans published, "
         f"{tally.refused} of them refused by the checker; {tally.spoilt} answers spoilt, {tally.killed} workers "
-        f"killed, {tally.failures} replans that kept the plan before"
+        f"killed, {tally.stopped} stopped, {tally.bad_workers} bad from their start, {tally.failures} replans that "
+        f"kept the plan before; the loop was held up for at most {1000 * tally.longest_stall_s:.0f} ms"
     )
+    goals.told(f"plans refused by the checker in {tally.replans:,} fuzzed replans", tally.refused, 0)
 
 
 def _drop(logger: object, name: str, event: object) -> str:

@@ -34,13 +34,13 @@ def copies_hall(
         )
         for i in range(machines)
     )
-    kinds = {machine.type for machine in shop}
+    kinds = sorted({machine.type for machine in shop})
     plates: list[tuple[float, set[str], int]] = []
     left = runs
     while left > 0:
         count = min(left, rng.choice((1, 1, 2, 5, 10, 40)))
         seconds = HOUR_S * min(60.0, max(1.0, math.exp(rng.gauss(math.log(11.0), 0.6))))
-        on = {kind for kind in kinds if rng.random() < 0.85} or {min(kinds)}
+        on = {kind for kind in kinds if rng.random() < 0.85} or {kinds[0]}
         plates.append((round(seconds), on, count))
         left -= count
     span = sum((seconds + CLEAR_S + 600.0) * count for seconds, _, count in plates) / machines / load

@@ -11,11 +11,14 @@ import math
 from collections.abc import Callable
 from statistics import fmean
 
+from bench.planner import goals
 from bench.planner.dispatching import Rule
 from bench.planner.replanning import Replanning, Settings
 from bench.planner.shopfloor import Policy, hall, late_share, run, weighted_min
 from farmd.planner.compiled import STABILITY_PRICE_S
 
+GOALS = {1.0: 0.15, 1.15: 0.25}
+"""Weighted tardiness over that of the best tuned ATCS, by load."""
 ATCS = [(k1, k2) for k1 in (0.25, 0.5, 1.0, 2.0, 4.0) for k2 in (0.25, 0.5, 1.0, 2.0)]
 RULES: dict[str, Callable[[], Policy]] = {
     "fifo, first free": lambda: Rule("fifo"),
@@ -68,6 +71,9 @@ def measure(seeds: range, machines: int, days: float, load: float, settings: Set
     moved = sum(policy.moved for policy in policies) / max(1, sum(policy.told for policy in policies))
     pairs = [(mine, theirs) for (mine, _), (theirs, _) in zip(ours, tuned[single], strict=True)]
     worst = max(range(len(seeds)), key=lambda i: pairs[i][0] - pairs[i][1])
+    tell_goals(
+        f"closed loop, load {load:g}", load, math.fsum(m for m, _ in ours) / max(best, 1.0), moved, pairs
+    )
     print(
         f"  announced next two moved: {moved:.1%} per replan; {len(took)} replans, of which the checker refused "
         f"{sum(policy.refused for policy in policies)}; plan {1000 * took[len(took) // 2]:.0f} ms median, "
@@ -75,6 +81,15 @@ def measure(seeds: range, machines: int, days: float, load: float, settings: Set
         f"  worst seed against ATCS: {seeds[worst]}; by seed {', '.join(f'{m:.0f}/{t:.0f}' for m, t in pairs)}",
         flush=True,
     )
+
+
+def tell_goals(name: str, load: float, ratio: float, moved: float, pairs: list[tuple[float, float]]) -> None:
+    """The goals of a closed loop: (ours, theirs) by seed in weighted minutes."""
+    if load in GOALS:
+        goals.told(f"{name}: tardiness / best tuned ATCS", ratio, GOALS[load])
+    worst = max(mine - max(1.05 * theirs, theirs + 1000.0) for mine, theirs in pairs)
+    goals.told(f"{name}: weighted minutes of the worst seed beyond 5 % or 1,000 over ATCS", worst, 0.0)
+    goals.told(f"{name}: announced next two moved per replan", moved, 0.03)
 
 
 def main(arguments: list[str]) -> None:

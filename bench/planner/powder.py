@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.planner import goals
 from bench.planner.nesting import measure
 from farmd.planner import Budget, Chamber, Changeover, Machine, Part, Problem, check, plan
 from farmd.planner.problem import OBJECTIVES
@@ -75,6 +76,8 @@ def uamsp(file: Path, seconds: float, sizes: Sequence[int]) -> None:
             f"{len(ratios)} instances: mean {mean:.4f}, min {min(ratios):.4f}, max {max(ratios):.4f}; "
             f"{better} better, {len(ratios) - better - worse} equal, {worse} worse"
         )
+        goals.told(f"powder bed, {len(ratios)} instances: mean makespan / best published", mean, 0.988)
+        goals.told(f"powder bed, {len(ratios)} instances: greatest of these", round(max(ratios), 4), 1.0)
 
 
 def main(arguments: list[str]) -> None:

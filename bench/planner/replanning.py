@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 
-from bench.planner.shopfloor import CLEAR_S, MATERIAL_S, SETUPS, Hall, Job, Printer, change_s
+from bench.planner.shopfloor import CLEAR_S, MATERIAL_S, SETUPS, Hall, Job, Printer, change_s, open_at
 from farmd.daemon.carry import NEXT
 from farmd.daemon.estimates import Ended, Estimates
 from farmd.planner import Budget, Plan, check, plan
@@ -25,7 +25,7 @@ DAYS_AHEAD = 21
 class Settings:
     """As in `[planner]`; `effort` of each replan, `every_s` at most once in so long."""
 
-    effort: int = 600
+    effort: int = 2000
     every_s: float = 300.0
     due_buffers: float = 1.0
     stability_price_s: float = STABILITY_PRICE_S
@@ -64,6 +64,9 @@ class Replanning:
         self.estimates.saw(Ended(printer.type, seconds, None if ratio is None else seconds * ratio))
 
     def changed(self, hall: Hall) -> None:
+        # While nobody is there nothing is started: what happens at night is planned for in the morning.
+        if not open_at(hall.now_s):
+            return
         if self.due and hall.wanted and hall.now_s >= self.last_s + self.settings.every_s:
             self.due, self.last_s = False, hall.now_s
             self._replan(hall)

@@ -1,14 +1,15 @@
 """Who asks: tokens, where the first one is kept, and the name under which acts are recorded.
 
-Tokens are compared by their SHA-256 in constant time; the daemon keeps no token itself. Knows no
-route and no request.
+Tokens are found by their SHA-256; the daemon keeps no secret. A token that is revoked opens nothing from
+that moment on. Knows no route and no request.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-import hmac
 import os
+import re
 import secrets
 import stat
 from collections.abc import Mapping
@@ -16,7 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from farmd.api.errors import BAD_REQUEST
+from farmd.api.peers import Peer, PeerRoles
+from farmd.daemon.ledger import Ledger, Record
+from farmd.driver import now
+from farmd.model.access import Role, Token
 from farmd.model.errors import ConfigError, ErrorCode, Refused
+from farmd.model.facts import TokenAdded, TokenRevoked
 
 TOKEN_FILE = ErrorCode(
     "token-file",
@@ -24,38 +30,83 @@ TOKEN_FILE = ErrorCode(
     "make it readable for farmd's user alone (`chmod 600`), or delete it and a new one is made at the next start",
 )
 
-OPERATOR = "operator"
-"""Who acts when the request names nobody."""
 _LONGEST_NAME = 64
 _SHORTEST_TOKEN = 32
+_OWN = re.compile(r"daemon|machine:.*")
+"""Names that only farmd itself acts under."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks. `name` is the actor of the facts that follow."""
+    """Who asks. `name` is the actor of the facts that follow: the token's name, behind a person's own where
+    the request gives one (`ana@workshop`). `token` alone is proven; `good_until` is when it ends by itself."""
 
     name: str
+    token: str
+    role: Role
+    good_until: float | None = None
 
 
 class Auth:
-    """Knows the tokens, by their hashes."""
+    """Knows the tokens of a farm by their hashes, as the ledger has them this moment."""
 
-    def __init__(self, *tokens: str) -> None:
-        self._hashes = tuple(_hash(token) for token in tokens)
+    def __init__(self, ledger: Ledger, peers: PeerRoles | None = None) -> None:
+        self._farm = ledger.farm
+        self._peers = peers or PeerRoles()
+        self._by_hash: dict[str, Token] = {}
+        self._ends: dict[str, asyncio.Event] = {}
+        self._read()
+        ledger.subscribe(self._on_records)
 
     def knows(self, token: str) -> bool:
-        given = _hash(token)
-        # All are compared, so that the time says nothing.
-        return sum(hmac.compare_digest(given, known) for known in self._hashes) > 0
+        """Whether this token opens anything now."""
+        return self._good(token) is not None
 
-    def caller(self, headers: Mapping[str, str]) -> Caller | None:
-        """Who asks by these headers; None without a known token. Raises `Refused(BAD_REQUEST)`."""
-        kind, _, token = headers.get("authorization", "").partition(" ")
+    def caller(self, headers: Mapping[str, str], peer: Peer | None = None) -> Caller | None:
+        """Who asks, by a token in these headers, or as `peer` of the local socket; None where neither says.
+
+        Raises `Refused(BAD_REQUEST)`.
+        """
+        kind, _, secret = headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer":
-            token = headers.get("x-api-key", "")
-        if not token or not self.knows(token.strip()):
+            secret = headers.get("x-api-key", "")
+        if not secret and peer is not None:
+            role = self._peers.role_of(peer)
+            name = f"{peer.user}@unix"
+            return Caller(name, name, role) if role is not None else None
+        token = self._good(secret.strip())
+        if token is None:
             return None
-        return Caller(_actor(headers.get("x-farmd-actor", "")))
+        person = _person(headers.get("x-farmd-actor", ""))
+        name = token.name if person in ("", token.name) else f"{person}@{token.name}"
+        return Caller(name, token.name, token.role, token.expires_at)
+
+    def end_of(self, caller: Caller) -> asyncio.Event:
+        """Set when the caller's token is revoked."""
+        return self._ends.setdefault(caller.token, asyncio.Event())
+
+    def _good(self, secret: str) -> Token | None:
+        # What is looked up is a hash, so the time that it takes says nothing of the secret.
+        token = self._by_hash.get(sha256_of_token(secret))
+        return token if token is not None and token.is_good(now()) else None
+
+    def _read(self) -> None:
+        self._by_hash = {token.sha256: token for token in self._farm.tokens.values()}
+
+    def _on_records(self, records: tuple[Record, ...]) -> None:
+        for record in records:
+            match record.fact:
+                case TokenAdded():
+                    self._read()
+                case TokenRevoked(token=name):
+                    self._read()
+                    if (ended := self._ends.pop(name, None)) is not None:
+                        ended.set()
+
+
+def new_token() -> str:
+    """A secret with 256 random bits."""
+    return secrets.token_urlsafe(32)
 
 
 def load_or_create_token(path: Path) -> str:
@@ -90,7 +141,7 @@ def _create(path: Path) -> None:
     fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
         with os.fdopen(fd, "w") as file:
-            file.write(secrets.token_urlsafe(32) + "\n")
+            file.write(new_token() + "\n")
             file.flush()
             os.fsync(fd)
         try:
@@ -101,19 +152,20 @@ def _create(path: Path) -> None:
         fresh.unlink()
 
 
-def _actor(header: str) -> str:
-    """The name as it is recorded: printable, short, and never one that the daemon itself uses."""
+def _person(header: str) -> str:
+    """The name that a request gives: printable, short, and never one that the daemon itself uses."""
     try:
         text = header.encode("latin-1").decode()
     except UnicodeDecodeError:
         text = header
     name = "".join(char for char in text if char.isprintable()).strip()[:_LONGEST_NAME]
-    if name == "daemon" or name.startswith("machine:"):
+    if _OWN.fullmatch(name):
         raise Refused(
             BAD_REQUEST, f"{name!r} is a name that only farmd itself acts under", where="X-Farmd-Actor"
         )
-    return name or OPERATOR
+    return name
 
 
-def _hash(token: str) -> bytes:
-    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+def sha256_of_token(secret: str) -> str:
+    """What is kept of a token."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass
 from datetime import tzinfo
 from typing import Annotated
@@ -14,7 +15,9 @@ from farmd.api.feed import Feed
 from farmd.api.idempotency import Answers
 from farmd.api.probe import Probe
 from farmd.api.tally import Tally
+from farmd.api.tls import Certificate
 from farmd.api.uploads import Shelf
+from farmd.daemon.keys import Keys
 from farmd.daemon.service import Service
 
 
@@ -34,6 +37,10 @@ class Context:
     uploading: asyncio.Semaphore
     terminals: asyncio.Semaphore
     """One for each follower of a terminal."""
+    keys: Keys
+    turned_away: Counter[str]
+    """Requests that the gate refused, by why."""
+    certificate: Certificate | None
     closing: asyncio.Event
     """Set when the server ends; streams then end too."""
 
@@ -50,6 +57,4 @@ async def _caller(request: Request) -> Caller:
 
 Ctx = Annotated[Context, Depends(_context)]
 Who = Annotated[Caller, Depends(_caller)]
-"""Who asks, as the gate found; a route that needs a right will ask for it here."""
-Engineer = Annotated[Caller, Depends(_caller)]
-"""Who asks for what is an engineer's to do. Tokens have no roles yet, so any may; when they have, it is asked here."""
+"""Who asks, as the gate found. Whether they may is the gate's to say, by the table in `roles`."""

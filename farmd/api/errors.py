@@ -21,6 +21,14 @@ UNAUTHORIZED = ErrorCode(
     "the request has no token, or one that is not known",
     "send `Authorization: Bearer TOKEN`; farmctl takes it from --token or FARMCTL_TOKEN",
 )
+FORBIDDEN = ErrorCode(
+    "forbidden",
+    "the role of this token does not reach so far",
+    "ask with a token of the role that is named; an administrator makes one with `farmd token add`",
+)
+TOO_SLOW = ErrorCode(
+    "request-too-slow", "the request did not arrive in time", "see to the network, then send it again"
+)
 BAD_REQUEST = ErrorCode(
     "bad-request", "the request cannot be understood", "see /docs for what each request takes"
 )
@@ -42,6 +50,8 @@ INTERNAL = ErrorCode(
 
 _STATUS = {
     UNAUTHORIZED.name: 401,
+    FORBIDDEN.name: 403,
+    TOO_SLOW.name: 408,
     NOT_FOUND.name: 404,
     BAD_METHOD.name: 405,
     TOO_LARGE_UPLOAD.name: 413,
@@ -52,6 +62,7 @@ _STATUS = {
     "bad-order": 422,
     "bad-count": 422,
     "bad-load": 422,
+    "bad-token": 422,
     "bad-verdict": 422,
     "command-refused": 422,
     "idempotency-conflict": 422,
@@ -60,7 +71,15 @@ _STATUS = {
 }
 """Refusals whose status is not 409. All `unknown-…` are 404."""
 
-_BY_STATUS = {401: UNAUTHORIZED, 404: NOT_FOUND, 405: BAD_METHOD, 413: TOO_LARGE_UPLOAD, 429: TOO_MANY}
+_BY_STATUS = {
+    401: UNAUTHORIZED,
+    403: FORBIDDEN,
+    404: NOT_FOUND,
+    405: BAD_METHOD,
+    408: TOO_SLOW,
+    413: TOO_LARGE_UPLOAD,
+    429: TOO_MANY,
+}
 
 
 def status_of(error: FarmdError) -> int:

@@ -63,6 +63,6 @@ class Body(BaseModel):
 
 
 class Reason(Body):
-    """Why somebody does it; recorded where the act has a place for it."""
+    """Why somebody does it; recorded with the act."""
 
     reason: Prose = ""

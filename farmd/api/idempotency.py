@@ -1,8 +1,10 @@
 """The same request twice: one act, the same answer.
 
 A POST with an `Idempotency-Key` is answered once; the answer is kept in the store, and whoever
-sends the key with the same request again gets it again. Only what was done is kept: a refusal
-changed nothing, and the next try may succeed. Knows requests as hashes.
+sends the key with the same request and the same token again gets it again. The key goes to disk in
+one transaction with the first facts of the act, so that a crash between the act and its answer does not
+let it happen twice. Only what was done is kept: a refusal that changed nothing is forgotten, and the
+next try may succeed. Knows requests as hashes.
 """
 
 from __future__ import annotations
@@ -17,19 +19,28 @@ from weakref import WeakValueDictionary
 from fastapi import Header, Request, Response
 from fastapi.routing import APIRoute
 
-from farmd.api.errors import BAD_REQUEST
+from farmd.api.errors import BAD_REQUEST, answer
+from farmd.daemon.claims import Claim, claimed
 from farmd.driver import now, offload
-from farmd.model.errors import ErrorCode, Refused
-from farmd.store import Answer, Store
+from farmd.model.errors import ErrorCode, FarmdError, Refused
+from farmd.model.farm import Entity
+from farmd.store import Answer, Store, StoreFailed
 
 IDEMPOTENCY_CONFLICT = ErrorCode(
     "idempotency-conflict",
     "this Idempotency-Key was used for another request",
     "use a new key for a new request",
 )
+ANSWER_NOT_KEPT = ErrorCode(
+    "answer-not-kept",
+    "the request was carried out, at least its beginning, but farmd ended before it had answered",
+    "see with `farmctl events` what was done; to ask for it again use a new key",
+)
 REPLAYED = "Idempotent-Replayed"
 _LONGEST_KEY = 200
 
+AtOnce = Callable[[tuple[Entity, ...]], Response]
+"""The whole answer by what the first facts have changed."""
 Remember = Callable[[Answer], Awaitable[object]]
 """Writes an answer, on the ledger's writer; done when it is on disk."""
 
@@ -51,10 +62,15 @@ class Answers:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def once(
-        self, request: Request, content_sha256: str, act: Callable[[], Awaitable[Response]]
+        self,
+        request: Request,
+        content_sha256: str,
+        act: Callable[[], Awaitable[Response]],
+        at_once: AtOnce | None = None,
     ) -> Response:
         """What `act` answers, or answered before. `content_sha256` stands for what the request carries.
 
+        With `at_once`, what it makes of the first facts is the answer, kept with them.
         Raises `Refused(IDEMPOTENCY_CONFLICT)` and whatever `act` raises.
         """
         key = request.headers.get("idempotency-key")
@@ -63,16 +79,42 @@ class Answers:
         if not key.isascii() or not key.isprintable() or not 0 < len(key) <= _LONGEST_KEY:
             what = f"a key has 1 to {_LONGEST_KEY} printable characters"
             raise Refused(BAD_REQUEST, what, where="Idempotency-Key")
-        wanted = sha256_of([request.method, request.url.path, request.url.query, content_sha256])
+        asks = [request.method, request.url.path, request.url.query, request.state.caller.token]
+        wanted = sha256_of([*asks, content_sha256])
         # Two at the same moment: the second waits for the first's answer.
         async with self._locks.setdefault(key, asyncio.Lock()):
             known = await offload(lambda: self._store.idempotent(key))
             if known is not None:
                 return _replay(known, wanted)
+            return await self._act(key, wanted, act, at_once)
+
+    async def _act(
+        self, key: str, wanted: str, act: Callable[[], Awaitable[Response]], at_once: AtOnce | None
+    ) -> Response:
+        def kept(changed: tuple[Entity, ...]) -> Answer:
+            if at_once is None:
+                return Answer(key, wanted, 0, "", now())
+            told = at_once(changed)
+            return Answer(key, wanted, told.status_code, bytes(told.body).decode(), now())
+
+        claim = Claim(kept)
+        before = claimed.set(claim)
+        try:
             response = await act()
-            text = bytes(response.body).decode()
-            await self._remember(Answer(key, wanted, response.status_code, text, now()))
-            return response
+        except StoreFailed:
+            raise
+        except FarmdError as error:
+            if claim.answer is None:
+                raise
+            # Something was done and is on disk, so this is how it was answered.
+            response = answer(error)
+        finally:
+            claimed.reset(before)
+        if claim.answer is not None and claim.answer.status:
+            return Response(claim.answer.response, claim.answer.status, media_type="application/json")
+        text = bytes(response.body).decode()
+        await self._remember(Answer(key, wanted, response.status_code, text, now()))
+        return response
 
 
 class IdempotentRoute(APIRoute):
@@ -99,4 +141,6 @@ def sha256_of(value: Any) -> str:
 def _replay(known: Answer, wanted: str) -> Response:
     if known.request_sha256 != wanted:
         raise Refused(IDEMPOTENCY_CONFLICT, where=known.key)
+    if not known.status:
+        raise Refused(ANSWER_NOT_KEPT, where=known.key)
     return Response(known.response, known.status, {REPLAYED: "true"}, "application/json")

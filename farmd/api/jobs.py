@@ -15,7 +15,7 @@ from farmd.api import history
 from farmd.api.auth import Caller
 from farmd.api.context import Context, Ctx, Who
 from farmd.api.errors import TOO_MANY
-from farmd.api.fields import Amount, Body, Quantity, Reason, Text, Time
+from farmd.api.fields import Amount, Body, Prose, Quantity, Reason, Text, Time
 from farmd.api.idempotency import IdempotentRoute, idempotency_key, sha256_of
 from farmd.api.uploads import FILE_FIELD, Incoming, receive
 from farmd.daemon.desk import BAD_ORDER, Order, Upload
@@ -25,6 +25,7 @@ from farmd.daemon.waits import tell
 from farmd.daemon.why import next_steps, why
 from farmd.driver import now, offload
 from farmd.model.errors import ErrorCode, Refused
+from farmd.model.farm import Entity
 from farmd.model.lifecycle import JobState
 from farmd.model.lookup import UNKNOWN_JOB
 from farmd.model.work import FileRecord, Job
@@ -73,6 +74,7 @@ class JobEdit(Body):
     due: Time | None = None
     priority: Amount | None = None
     quantity: Quantity | None = None
+    reason: Prose = ""
 
 
 def read_order(fields: Mapping[str, str]) -> Order:
@@ -111,15 +113,18 @@ async def _submit(
 ) -> Response:
     service = context.service
     async with context.shelf.keep(incoming.sink) as stored:
-        path = service.vault.path(stored.sha256)
-        upload = Upload(stored.sha256, stored.size_bytes, incoming.file_name, path)
+        file = service.vault.file(stored)
+        upload = Upload(stored.sha256, stored.size_bytes, incoming.file_name, file)
 
         async def act() -> Response:
-            job = await service.desk.submit(upload, order, who.name)
+            return submitted((await service.desk.submit(upload, order, who.name),))
+
+        def submitted(changed: tuple[Entity, ...]) -> Response:
+            job = next(entity for entity in changed if isinstance(entity, Job))
             return JSONResponse(_view(service, job), 201)
 
         content = sha256_of([incoming.fields, incoming.file_name, stored.sha256])
-        return await context.answers.once(request, content, act)
+        return await context.answers.once(request, content, act, submitted)
 
 
 @router.get("")
@@ -170,7 +175,7 @@ async def why_job(context: Ctx, job_id: str) -> View:
     schedule = planning.schedule
     steps = next_steps(service.farm, schedule, job)
     told = await offload(partial(tell, planning.plan, planning.snapshot, steps))
-    return why_view(why(service.farm, schedule, service.shop, job, told))
+    return why_view(why(service.farm, schedule, service.shop, job, told, now()))
 
 
 @router.patch("/{job_id}")
@@ -183,6 +188,7 @@ async def edit_job(context: Ctx, who: Who, job_id: str, edit: JobEdit) -> View:
         clear_due="due" in edit.model_fields_set and edit.due is None,
         priority=edit.priority,
         quantity=edit.quantity,
+        reason=edit.reason,
     )
     return await _changed(context.service, job_id, change)
 
@@ -196,7 +202,9 @@ async def hold_job(context: Ctx, who: Who, job_id: str, body: Reason = Reason())
 @router.post("/{job_id}/release")
 async def release_job(context: Ctx, who: Who, job_id: str, body: Reason = Reason()) -> View:
     """Go on with a held job."""
-    return await _changed(context.service, job_id, context.service.desk.release(job_id, who.name))
+    return await _changed(
+        context.service, job_id, context.service.desk.release(job_id, who.name, body.reason)
+    )
 
 
 @router.post("/{job_id}/cancel")

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 from pydantic import Field
 
 from farmd.api import history
 from farmd.api.auth import Caller
 from farmd.api.context import Ctx, Who
-from farmd.api.fields import Amount, Body, Count, Prose, Reason, Text
+from farmd.api.errors import BAD_REQUEST
+from farmd.api.fields import Amount, Body, Count, Prose, Reason, Text, Time
 from farmd.api.idempotency import IdempotentRoute, idempotency_key
 from farmd.daemon.counting import Counted
 from farmd.daemon.floor import Floor
 from farmd.daemon.service import Service
-from farmd.daemon.views import View, machine_view
+from farmd.daemon.views import View, iso, machine_view
+from farmd.driver import now, offload
+from farmd.model.errors import ErrorCode, Refused
 from farmd.model.lookup import find_machine
+from farmd.store import SPAN_S, TelemetryFailed
 
+NO_TELEMETRY = ErrorCode(
+    "no-telemetry", "what machines measured cannot be read now", "look at the disk; the farm itself goes on"
+)
 RUNS_SHOWN = 20
+MOST_SPANS = 3000
+"""Of telemetry at once."""
 MOST_JOBS = 10_000
 """Of one build."""
 
@@ -53,6 +63,7 @@ class Loading(Body):
     grams: Amount | None = None
     nozzle_mm: Amount | None = None
     lot: Text | None = None
+    reason: Prose = ""
 
 
 @router.get("/machines")
@@ -69,6 +80,34 @@ async def get_machine(context: Ctx, name: str) -> View:
     service = context.service
     find_machine(service.farm, name)
     return {**_view(service, name), "runs": await history.run_views(service, machine=name, limit=RUNS_SHOWN)}
+
+
+@router.get("/machines/{name}/telemetry")
+async def get_telemetry(
+    context: Ctx,
+    name: str,
+    since: Annotated[Time | None, Query()] = None,
+    until: Annotated[Time | None, Query()] = None,
+    step: Literal["minute", "hour"] = "minute",
+) -> View:
+    """What a machine measured, by the minute or by the hour; the last hour, or day, unless told otherwise."""
+    find_machine(context.service.farm, name)
+    end = min(until if until is not None else now(), now())
+    start = since if since is not None else end - (3600.0 if step == "minute" else 86400.0)
+    if start >= end or end - start > MOST_SPANS * SPAN_S[step]:
+        what = f"`since` must be before `until`, by at most {MOST_SPANS} {step}s"
+        raise Refused(BAD_REQUEST, what, where="since")
+    telemetry = context.service.telemetry
+    measures: dict[str, list[View]] = {}
+    if telemetry is not None:
+        try:
+            rows = await offload(lambda: telemetry.series(name, start, end, step))
+        except TelemetryFailed as failed:
+            raise Refused(NO_TELEMETRY, str(failed), where=name) from failed
+        for row in rows:
+            told = {"at": iso(row.at), "n": row.n, "low": row.low, "high": row.high, "mean": row.mean}
+            measures.setdefault(row.measure, []).append({**told, "last": row.last})
+    return {"machine": name, "step": step, "since": iso(start), "until": iso(end), "measures": measures}
 
 
 @router.post("/machines/{name}/clear")
@@ -89,7 +128,13 @@ async def clear_machine(context: Ctx, who: Who, name: str, body: Clearing = Clea
 async def load_machine(context: Ctx, who: Who, name: str, body: Loading) -> View:
     """Another material, lot or nozzle is on the machine."""
     await context.service.floor.load(
-        name, who.name, body.material, grams=body.grams, nozzle_mm=body.nozzle_mm, lot_id=body.lot
+        name,
+        who.name,
+        body.material,
+        grams=body.grams,
+        nozzle_mm=body.nozzle_mm,
+        lot_id=body.lot,
+        reason=body.reason,
     )
     return _view(context.service, name)
 
@@ -104,7 +149,7 @@ async def hold_machine(context: Ctx, who: Who, name: str, body: Reason = Reason(
 @router.post("/machines/{name}/release")
 async def release_machine(context: Ctx, who: Who, name: str, body: Reason = Reason()) -> View:
     """Let a held machine work again; of a fault, that it is mended."""
-    await context.service.floor.release(name, who.name)
+    await context.service.floor.release(name, who.name, body.reason)
     return _view(context.service, name)
 
 

@@ -17,6 +17,7 @@ from farmd.daemon.live import Live
 from farmd.daemon.walk import walk_list
 from farmd.driver import now
 from farmd.model.lifecycle import JobState, MachineState
+from farmd.model.safe_mode import Cause
 from farmd.store import ThroughputRow
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -91,6 +92,16 @@ TURN_ROUND = Metric(
     ("machine", "quantile"),
 )
 REVISION = Metric("farmd_journal_revision", "gauge", "Number of the newest fact.")
+TURNED_AWAY = Metric(
+    "farmd_requests_turned_away_total", "counter", "Requests that the gate refused, by why.", ("why",)
+)
+CERTIFICATE = Metric(
+    "farmd_tls_certificate_end_seconds",
+    "gauge",
+    "When the API's certificate ends, in seconds since the epoch.",
+)
+SAFE_MODE = Metric("farmd_safe_mode", "gauge", "1 while this is why nothing may be started.", ("cause",))
+STORE_BLOCKED = Metric("farmd_store_blocked", "gauge", "1 while nothing can be written to the record.")
 STREAMS = Metric("farmd_event_streams", "gauge", "Listeners to the stream of events.")
 LAG = Metric("farmd_loop_lag_seconds", "gauge", "How long one turn of the event loop took just now.")
 STALLS = Metric(
@@ -123,11 +134,16 @@ METRICS = (
     LINK_NOISE,
     TURN_ROUND,
     REVISION,
+    TURNED_AWAY,
+    CERTIFICATE,
     STREAMS,
     LAG,
     STALLS,
     LONGEST_STALL,
+    SAFE_MODE,
+    STORE_BLOCKED,
 )
+TURNED_AWAY_WHY = ("token", "role", "rate", "size", "request")
 TASK_KINDS = ("resolve", "fault", "clear", "load", "link", "noise")
 
 
@@ -185,6 +201,10 @@ def _state(context: Context) -> dict[Metric, list[Sample]]:
         LEFT_OUT: [Sample(len(schedule.left_out))],
         FAILURES: [Sample(service.planning.failures)],
         REVISION: [Sample(farm.revision)],
+        SAFE_MODE: [Sample(float(cause in farm.safe_modes), {"cause": cause.value}) for cause in Cause],
+        STORE_BLOCKED: [Sample(float(service.ledger.blocked is not None))],
+        TURNED_AWAY: [Sample(context.turned_away[why], {"why": why}) for why in TURNED_AWAY_WHY],
+        CERTIFICATE: [Sample(context.certificate.ends_at)] if context.certificate else [],
         STREAMS: [Sample(context.feed.followers)],
         STALLS: [Sample(service.stalls.count)],
         LONGEST_STALL: [Sample(service.stalls.longest_s)],

@@ -11,7 +11,7 @@ from farmd import __version__
 from farmd.api.context import Ctx
 from farmd.api.errors import BAD_REQUEST, NOT_FOUND
 from farmd.api.fields import Time
-from farmd.daemon.views import View, iso, plan_view, task_view
+from farmd.daemon.views import View, iso, plan_view, safe_mode_view, task_view
 from farmd.daemon.walk import walk_list
 from farmd.driver import now, offload
 from farmd.driver.clock import speed
@@ -40,6 +40,7 @@ async def get_farm(context: Ctx) -> View:
         "now": iso(now()),
         "revision": service.farm.revision,
         "policy": service.planning.schedule.policy,
+        "safe_mode": [safe.cause.value for safe in service.safety.causes],
         "machines": len(service.farm.machines),
         "jobs_open": sum(job.state in UNFINISHED for job in service.farm.jobs.values()),
         "planner_failures": service.planning.failures,
@@ -67,7 +68,8 @@ async def get_next(context: Ctx) -> View:
     """What people should do next, the most urgent first."""
     service = context.service
     tasks = walk_list(service.farm, service.planning.schedule, service.shop, now(), service.lives)
-    return {"tasks": [task_view(task) for task in tasks]}
+    safe_mode = [safe_mode_view(safe) for safe in service.safety.causes]
+    return {"safe_mode": safe_mode, "tasks": [task_view(task) for task in tasks]}
 
 
 @router.get("/throughput")

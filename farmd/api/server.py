@@ -1,5 +1,6 @@
 """The HTTP server: uvicorn inside the daemon's loop, without its signal handlers.
 
+It listens at an address, by TLS where there is a certificate, and on a local socket where there is one.
 Knows sockets and the app's one switch that ends its streams; knows no route.
 """
 
@@ -8,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import Iterator
 
 import uvicorn
 from fastapi import FastAPI
 
+from farmd.api.connection import Connection
 from farmd.driver import offload
 from farmd.model.errors import ConfigError, ErrorCode
 
@@ -25,8 +28,8 @@ GRACE_S = 5
 """How long requests under way may take to end when the server stops."""
 KEEP_ALIVE_S = 30
 BACKLOG = 256
-MAX_CONNECTIONS = 1000
-"""More are answered 503, so that machines never run out of file descriptors for the API's sake."""
+HEAD_BYTES = 32 * 1024
+"""Of a request's head, at most."""
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -53,14 +56,26 @@ def bind(host: str, port: int) -> socket.socket:
 class HttpServer:
     """Serves an app at one address: `start`, then `run` for as long as it is wanted, then `stop`.
 
-    A `listener` that is bound already is used instead of a new one.
+    A `listener` that is bound already is used instead of a new one. `tls` is for that address alone;
+    `local` is a listening Unix socket, whose connections tell the app who is at their other end.
     """
 
-    def __init__(self, app: FastAPI, host: str, port: int, listener: socket.socket | None = None) -> None:
+    def __init__(
+        self,
+        app: FastAPI,
+        host: str,
+        port: int,
+        listener: socket.socket | None = None,
+        *,
+        tls: ssl.SSLContext | None = None,
+        local: socket.socket | None = None,
+    ) -> None:
         self._app = app
         self._host = host
         self._asked_port = port
         self._listener = listener
+        self._tls = tls
+        self._local = local
         self._port = 0
         self._server: _Server | None = None
         self._serving: asyncio.Task[None] | None = None
@@ -73,7 +88,7 @@ class HttpServer:
     @property
     def url(self) -> str:
         host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"http://{host}:{self._port}"
+        return f"{'https' if self._tls else 'http'}://{host}:{self._port}"
 
     async def start(self) -> None:
         """Listen; requests are answered when this returns. Raises `ConfigError(LISTEN_FAILED)`."""
@@ -84,16 +99,18 @@ class HttpServer:
         server = self._server = _Server(
             uvicorn.Config(
                 self._app,
-                http="h11",
+                http=Connection,
                 ws="none",
                 lifespan="off",
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                limit_concurrency=MAX_CONNECTIONS,
+                h11_max_incomplete_event_size=HEAD_BYTES,
                 timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=GRACE_S,
-            )
+            ),
+            self._tls,
+            self._local,
         )
         self._serving = asyncio.create_task(server.serve([listener]), name="http")
         ready = asyncio.create_task(server.ready.wait())
@@ -122,13 +139,25 @@ class HttpServer:
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(
+        self, config: uvicorn.Config, tls: ssl.SSLContext | None, local: socket.socket | None
+    ) -> None:
         super().__init__(config)
         self.ready = asyncio.Event()
+        self._tls = tls
+        self._local = local
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self.config.ssl = self._tls
         await super().startup(sockets)
+        if self._local is not None:
+            loop = asyncio.get_running_loop()
+            # uvicorn would speak TLS on it as well; it closes this server with its own.
+            self.servers.append(await loop.create_server(self._connection, sock=self._local, backlog=BACKLOG))
         self.ready.set()
+
+    def _connection(self) -> Connection:
+        return Connection(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import Field
 from starlette.responses import Response
 
-from farmd.api.context import Context, Ctx, Engineer
+from farmd.api.context import Context, Ctx, Who
 from farmd.api.errors import TOO_MANY
 from farmd.api.fields import Body, Prose, Text
 from farmd.api.idempotency import IdempotentRoute, idempotency_key
@@ -74,7 +74,7 @@ async def get_terminal(
 
 
 @router.post("/machines/{name}/command")
-async def send_command(context: Ctx, who: Engineer, name: str, body: Sending) -> View:
+async def send_command(context: Ctx, who: Who, name: str, body: Sending) -> View:
     """Send one command by hand: questions at any time, small adjustments while a run is open, else what the
     gate lets pass while the machine is held. `complete` is false when the machine has not said all yet."""
     _keeper(context, name)

@@ -178,7 +178,7 @@ class Shelf:
             if sha256 in self._undecided or sha256 in self._ledger.farm.files:
                 return
             if await offload(lambda: self._store.file(sha256)) is None:
-                await finished(lambda: self._vault.path(sha256).unlink(missing_ok=True))
+                await finished(lambda: self._vault.remove(sha256))
 
 
 async def finished(work: Callable[[], T]) -> T:

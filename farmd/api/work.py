@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from farmd.api import history
 from farmd.api.context import Ctx, Who
 from farmd.api.errors import NOT_FOUND
-from farmd.api.fields import NAME, Body, Reason, is_name
+from farmd.api.fields import NAME, Body, Prose, Reason, is_name
 from farmd.api.idempotency import IdempotentRoute, idempotency_key
 from farmd.daemon.views import View, build_view
 from farmd.model.codec import encode
@@ -29,6 +29,7 @@ class Verdict(Body):
     """What a person saw at the machine."""
 
     verdict: Literal["printing", "not-started", "failed"]
+    reason: Prose = ""
 
 
 @router.get("/builds")
@@ -55,7 +56,7 @@ async def get_run(context: Ctx, run_id: str) -> View:
 async def resolve_run(context: Ctx, who: Who, run_id: str, body: Verdict) -> View:
     """A person looked: an uncertain run is printing, did not start, or failed."""
     service = context.service
-    run = await service.floor.resolve(run_id, body.verdict, who.name)
+    run = await service.floor.resolve(run_id, body.verdict, who.name, body.reason)
     # A run that did not start has left memory by now.
     return await history.find_run_view(service, run.id)
 
@@ -68,7 +69,7 @@ async def continue_run(context: Ctx, who: Who, run_id: str, body: Reason = Reaso
     by its machine.
     """
     service = context.service
-    run = await service.floor.go_on(run_id, who.name)
+    run = await service.floor.go_on(run_id, who.name, body.reason)
     return await history.find_run_view(service, run.id)
 
 

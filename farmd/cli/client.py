@@ -8,8 +8,11 @@ from __future__ import annotations
 import getpass
 import json
 import re
+import socket
+import ssl
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import IO, Any, Self
 from urllib.parse import quote
 
@@ -18,6 +21,7 @@ import httpx
 from farmd import __version__
 from farmd.cli.errors import Failed, NoDaemon, Told
 from farmd.model.errors import ConfigError, ErrorCode, FarmdError, LinkLost
+from farmd.socketpath import reachable
 
 NOT_RUNNING = ErrorCode(
     "no-daemon",
@@ -34,7 +38,14 @@ NOT_FARMD = ErrorCode(
     "the answer is not one that farmd gives",
     "check --url or FARMCTL_URL, and the daemon's log",
 )
-BAD_URL = ErrorCode("bad-url", "this is not an address farmctl can use", "write http://HOST:PORT")
+BAD_URL = ErrorCode(
+    "bad-url", "this is not an address farmctl can use", "write http://HOST:PORT, https://… or unix:FILE"
+)
+UNTRUSTED = ErrorCode(
+    "untrusted-certificate",
+    "the daemon's certificate is not one that is trusted here",
+    "give the certificate of who signed it with --ca or FARMCTL_CA, and ask for the name that it is for",
+)
 STREAM_ENDED = ErrorCode("stream-ended", "the daemon ended the stream", "start it again, then follow again")
 
 CONNECT_S = 5.0
@@ -50,9 +61,21 @@ Json = Any
 class Client:
     """A connection to one daemon. Every method raises `Failed`, `NoDaemon` or `ConfigError`."""
 
-    def __init__(self, url: str, token: str | None, transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        token: str | None,
+        transport: httpx.BaseTransport | None = None,
+        ca: Path | None = None,
+    ) -> None:
+        """`url` is `http://…`, `https://…`, or `unix:FILE` for a local socket; `ca` is whom to trust for https."""
         self.url = url.rstrip("/")
-        if not re.match(r"https?://[^/]", url):
+        self._holding = ExitStack()
+        base_url = self.url
+        if path := re.fullmatch(r"unix:(?://)?(.+)", self.url):
+            base_url = "http://local"
+            transport = transport or httpx.HTTPTransport(uds=self._named(Path(path[1])))
+        elif not re.match(r"https?://[^/]", url):
             raise ConfigError(BAD_URL, where=url)
         headers = httpx.Headers(
             {"User-Agent": f"farmctl/{__version__}", "X-Farmd-Actor": _who()}, encoding="utf-8"
@@ -61,20 +84,32 @@ class Client:
             headers["Authorization"] = f"Bearer {token}"
         try:
             self._http = httpx.Client(
-                base_url=self.url + "/api/v1",
+                base_url=base_url + "/api/v1",
                 headers=headers,
                 timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
                 # The daemon is in the house: a proxy meant for the world outside would not find it.
                 trust_env=False,
                 transport=transport,
                 # Certificates take longer to load than most commands to run; without TLS none are used.
-                verify=httpx.create_ssl_context() if url.startswith("https:") else False,
+                verify=_trust(ca) if url.startswith("https:") else False,
             )
         except (httpx.InvalidURL, ValueError) as error:
             raise ConfigError(BAD_URL, str(error), where=url) from error
 
+    def _named(self, path: Path) -> str:
+        try:
+            name = self._holding.enter_context(reachable(path))
+            # The HTTP library would leave its socket open where nobody listens.
+            with socket.socket(socket.AF_UNIX) as trying:
+                trying.connect(name)
+            return name
+        except OSError as error:
+            self._holding.close()
+            raise NoDaemon(NOT_RUNNING, error.strerror or str(error), where=self.url) from error
+
     def close(self) -> None:
         self._http.close()
+        self._holding.close()
 
     def __enter__(self) -> Self:
         return self
@@ -161,6 +196,8 @@ class Client:
         except (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.InvalidURL) as error:
             raise ConfigError(BAD_URL, str(error), where=self.url) from error
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            if (untrusted := _distrust(error)) is not None:
+                raise ConfigError(UNTRUSTED, untrusted, where=self.url) from error
             raise NoDaemon(NOT_RUNNING, _reason(error), where=self.url) from error
         except httpx.TransportError as error:
             raise NoDaemon(ANSWER_LOST, where=self.url) from error
@@ -177,6 +214,24 @@ def server_sent(lines: Iterable[str]) -> Iterator[str | None]:
         elif not line and data:
             yield "\n".join(data)
             data = []
+
+
+def _trust(ca: Path | None) -> ssl.SSLContext:
+    if ca is None:
+        return httpx.create_ssl_context()
+    try:
+        return ssl.create_default_context(cafile=ca)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(UNTRUSTED, "the file has no certificate that can be read", where=str(ca)) from error
+
+
+def _distrust(error: BaseException | None) -> str | None:
+    """Why a certificate was not accepted, where that is behind an error."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return error.verify_message or UNTRUSTED.meaning
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _address(path: tuple[str, ...]) -> str:

@@ -54,7 +54,31 @@ def register(app: typer.Typer) -> None:
         with session.client() as client:
             answer = client.get("next")
         tasks = answer["tasks"]
-        session.show(answer, walk_table(tasks, here()) if tasks else "nothing to do")
+        head = safe_mode_lines(answer.get("safe_mode", []))
+        session.show(answer, *head, walk_table(tasks, here()) if tasks else "nothing to do")
+
+    @command(app)
+    def safe_mode(
+        session: Session,
+        leave: Annotated[
+            bool, typer.Option("--leave", help="All is in order again: start what is to be started.")
+        ] = False,
+        reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, for the record.")] = "",
+    ) -> None:
+        """Why nothing is started, if so, and what to do about it.
+
+        In safe mode the farm is watched and runs can be ended, and nothing else is done.
+
+        \b
+        farmctl safe-mode
+        farmctl safe-mode --leave --reason "disk exchanged, record verified"
+        """
+        with session.client() as client:
+            if leave:
+                client.post("safe-mode", "leave", body={"reason": reason})
+            answer = client.get("safe-mode")
+        fine = ["all is in order; work is started as planned"]
+        session.show(answer, *(safe_mode_lines(answer["causes"]) or fine))
 
     @command(app)
     def top(session: Session) -> None:
@@ -114,6 +138,17 @@ def register(app: typer.Typer) -> None:
                 _show_event(session, event)
 
     @command(app)
+    def whoami(session: Session) -> None:
+        """Under which name and role the daemon knows you.
+
+        \b
+        farmctl whoami
+        """
+        with session.client() as client:
+            view = client.get("me")
+        session.show(view, f"{view['name']}: {view['role']}")
+
+    @command(app)
     def throughput(
         session: Session,
         since: Annotated[
@@ -154,6 +189,11 @@ def register(app: typer.Typer) -> None:
         now = here()
         parts = [job_page(view, now), "", *builds_text(view["builds"], now), "", *events_text(found, now)]
         session.show({"job": view, "events": found}, *parts)
+
+
+def safe_mode_lines(causes: list[Any]) -> list[str]:
+    """A line for each cause of safe mode."""
+    return [f"SAFE MODE ({each['cause']}): {each['what']}; {each['remedy']}" for each in causes]
 
 
 def _events_of(client: Client, job_id: str) -> list[Any]:

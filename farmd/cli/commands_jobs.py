@@ -145,6 +145,7 @@ def register(app: typer.Typer) -> None:
             str | None, typer.Option(metavar="ISO", help="When it is wanted; `none` removes the date.")
         ] = None,
         quantity: Annotated[int | None, typer.Option("--quantity", "-n", min=1, help="Good parts.")] = None,
+        reason: Reason = "",
     ) -> None:
         """Change what a job asks for.
 
@@ -161,6 +162,8 @@ def register(app: typer.Typer) -> None:
             body["due"] = None if due == "none" else due_time(due)
         if not body:
             raise typer.BadParameter("nothing to change: give --priority, --due or --quantity")
+        if reason:
+            body["reason"] = reason
         with session.client() as client:
             _show_job(session, client.patch("jobs", job_id, body=body))
 
@@ -177,14 +180,14 @@ def register(app: typer.Typer) -> None:
         _job_or_machine(session, target, "hold", reason)
 
     @command(app)
-    def release(session: Session, target: JobOrMachine) -> None:
+    def release(session: Session, target: JobOrMachine, reason: Reason = "") -> None:
         """Let a held job, or a held or mended machine, go on.
 
         \b
         farmctl release J-12
         farmctl release mk4-03
         """
-        _job_or_machine(session, target, "release", "")
+        _job_or_machine(session, target, "release", reason)
 
     @command(app)
     def cancel(session: Session, job_id: JobId, reason: Reason = "") -> None:

@@ -210,6 +210,7 @@ def register(app: typer.Typer) -> None:
             float | None, typer.Option("--nozzle", metavar="MM", help="The nozzle, too.")
         ] = None,
         lot: Annotated[str | None, typer.Option(help="The lot that the material is of.")] = None,
+        reason: Reason = "",
     ) -> None:
         """Say what has been loaded on a machine.
 
@@ -221,7 +222,13 @@ def register(app: typer.Typer) -> None:
         from farmd.cli.state import nozzle as nozzle_text
 
         with session.client() as client:
-            body = {"material": material, "grams": grams, "nozzle_mm": nozzle, "lot": lot}
+            body = {
+                "material": material,
+                "grams": grams,
+                "nozzle_mm": nozzle,
+                "lot": lot,
+                "reason": reason or None,
+            }
             view = client.post("machines", name, "load", body=body)
         loaded = ", ".join(filter(None, (view["material"], nozzle_text(view["nozzle_mm"]), view["lot"])))
         session.show(view, f"loaded {plain(loaded)}", machine_line(view, here()))
@@ -231,6 +238,7 @@ def register(app: typer.Typer) -> None:
         session: Session,
         run: Annotated[str, typer.Argument(metavar="RUN", help="A run, R-….", show_default=False)],
         verdict: Annotated[Verdict, typer.Argument(help="What the machine really does.", show_default=False)],
+        reason: Reason = "",
     ) -> None:
         """Say what became of an uncertain run.
 
@@ -240,13 +248,16 @@ def register(app: typer.Typer) -> None:
         farmctl resolve R-7K2M9QX4TB printing
         """
         with session.client() as client:
-            view = client.post("runs", run, "resolve", body={"verdict": verdict.value})
+            view = client.post(
+                "runs", run, "resolve", body={"verdict": verdict.value, "reason": reason or None}
+            )
         session.show(view, f"{view['id']} on {view['machine']} is {view['outcome'] or view['state']}")
 
     @command(app, name="continue")
     def go_on(
         session: Session,
         run: Annotated[str, typer.Argument(metavar="RUN", help="A run, R-….", show_default=False)],
+        reason: Reason = "",
     ) -> None:
         """Go on where a run broke off, with its part still on the machine as it was.
 
@@ -257,7 +268,7 @@ def register(app: typer.Typer) -> None:
         farmctl continue R-7K2M9QX4TB
         """
         with session.client() as client:
-            view = client.post("runs", run, "continue", body={})
+            view = client.post("runs", run, "continue", body={"reason": reason or None})
         session.show(view, f"{view['id']} goes on with {run} on {view['machine']}")
 
 

@@ -10,6 +10,7 @@ from farmd.cli.text import plain
 from farmd.model.errors import ErrorCode, Refused
 from farmd.planner import Plan, Problem
 from farmd.planner.explain import Explainer, Explanation, MachineStory
+from farmd.planner.routes.explain import StationStory
 from farmd.planner.times import day_clock, length
 
 UNKNOWN_NAME = ErrorCode(
@@ -37,6 +38,7 @@ def document(problem: Problem, plan: Plan, subject: str | None) -> dict[str, Any
         "steps": [step.as_dict() for step in steps],
         "machines": [machine.as_dict() for machine in machines],
         "costliest": costliest,
+        **_routes_document(explainer, subject),
     }
 
 
@@ -46,11 +48,13 @@ def lines_of(problem: Problem, plan: Plan, subject: str | None) -> Iterator[str]
     steps, machines, costliest = _asked(explainer, subject)
     for reason in plan.reasons:
         yield plain(reason)
+    yield from _room(problem)
     for step in steps:
         yield from _step(step)
         yield ""
     for machine in machines:
         yield from _machine(machine)
+    yield from _routes(explainer, subject)
     if costliest:
         yield ""
         yield "what ends last:" if problem.objective == "makespan" else "what costs most:"
@@ -62,6 +66,17 @@ def lines_of(problem: Problem, plan: Plan, subject: str | None) -> Iterator[str]
             if link.work_s > 0:
                 told += f", {length(link.work_s)} of people's work"
             yield f"  {plain(name)} on {plain(link.machine.name)}: {told}"
+
+
+def _room(problem: Problem) -> Iterator[str]:
+    """What guides the planner besides the value: room before due dates, and the wish to be done soon."""
+    late = 0.0
+    shares = []
+    for before_s, share in sorted(problem.buffers, reverse=True):
+        late += share
+        shares.append(f"{late:.0%} from {length(before_s)} before")
+    if shares:
+        yield f"a second of an end counts, of a late one, {', '.join(shares)} its due date on"
 
 
 def _asked(
@@ -78,6 +93,8 @@ def _asked(
     if story is not None:
         return [explainer.step(x) for x in explainer.chains.by_machine[subject]], [story], []
     links = list(explainer.find(subject))
+    if not links and (explainer.routes.find(subject) or explainer.routes.station(subject)):
+        return [], [], []
     if not links:
         raise Refused(UNKNOWN_NAME, "the plan has nothing of that name", where=subject)
     return [explainer.step(link) for link in links], [], []
@@ -119,6 +136,45 @@ def _step(step: Explanation) -> Iterator[str]:
         yield f"  and on {rest} machines more, at no less cost"
     if not step.alternatives:
         yield "  no other machine can take it"
+
+
+def _routes_document(explainer: Explainer, subject: str | None) -> dict[str, Any]:
+    """Of operations and stations, where the problem has any: as of steps and machines."""
+    if not explainer.problem.stations:
+        return {}
+    names, stations = _of_routes(explainer, subject)
+    return {
+        "operations": [explainer.routes.operation(name).as_dict() for name in names],
+        "stations": [story.as_dict() for story in stations],
+    }
+
+
+def _of_routes(explainer: Explainer, subject: str | None) -> tuple[tuple[str, ...], list[StationStory]]:
+    routes = explainer.routes
+    asked = [station.name for station in explainer.problem.stations if subject in (None, station.name)]
+    stories = [story for name in asked if (story := routes.station(name))]
+    if subject is not None:
+        return routes.find(subject), stories
+    few = len(routes.planned) <= FEW_STEPS
+    return tuple(routes.planned) if few else routes.latest(COSTLIEST), stories
+
+
+def _routes(explainer: Explainer, subject: str | None) -> Iterator[str]:
+    names, stations = _of_routes(explainer, subject)
+    for name in names:
+        story = explainer.routes.operation(name)
+        batch = f" in batch {plain(story.batch)} of {len(story.shares) + 1}" if story.batch else ""
+        times = f"{day_clock(story.start_s)} to {day_clock(story.end_s)}"
+        yield f"{plain(name)} at {plain(story.station)}{batch}, {times}"
+        for pause in story.waits:
+            yield f"  until {day_clock(pause.until_s)}  {plain(pause.what)}"
+        if story.late_s > 0:
+            cost = length(story.late_s * story.weight)
+            yield f"  its route ends {length(story.late_s)} late, which costs {cost} weighted"
+    for each in stations:
+        batches = f" in {each.batches} batches" if each.batches else ""
+        number = f"{len(each.operations)} operation{'s' * (len(each.operations) != 1)}"
+        yield f"{plain(each.station)}: {number}{batches}, in use for {length(each.busy_s)}"
 
 
 def _more(seconds: float) -> str:

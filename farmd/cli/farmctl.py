@@ -14,7 +14,7 @@ import typer
 from farmd import __version__
 from farmd.cli import commands_farm, commands_jobs, commands_machines
 from farmd.cli.errors import WRONG, run
-from farmd.cli.session import Json, Session, Token, TokenFile, Url
+from farmd.cli.session import Ca, Json, Session, Token, TokenFile, Url
 
 if TYPE_CHECKING:
     import httpx
@@ -28,6 +28,7 @@ def root(
     url: Url = None,
     token: Token = None,
     token_file: TokenFile = None,
+    ca: Ca = None,
     as_json: Json = False,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
@@ -43,7 +44,7 @@ def root(
     """
     session = ctx.find_object(Session)
     assert session is not None
-    session.take(url, token, token_file, as_json)
+    session.take(url, token, token_file, ca, as_json)
     if version:
         print(f"farmctl {__version__}")
         raise typer.Exit

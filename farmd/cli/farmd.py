@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from farmd import __version__
-from farmd.cli import farmd_check, farmd_plan, farmd_planner, farmd_run
+from farmd.cli import farmd_check, farmd_plan, farmd_planner, farmd_run, farmd_store, farmd_token
 from farmd.cli.errors import WRONG, run
 
 app = typer.Typer(name="farmd", add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -43,7 +43,9 @@ def root(
 
 farmd_run.register(app)
 farmd_check.register(app)
+farmd_store.register(app)
 farmd_plan.register(app)
+farmd_token.register(app)
 farmd_planner.register(app)
 
 

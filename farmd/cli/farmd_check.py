@@ -52,8 +52,9 @@ def register(app: typer.Typer) -> None:
     def verify(config: ConfigFile, as_json: Json = False) -> None:
         """Check all that is stored: journal, state, files.
 
-        The chain of the journal holds, the state is what its facts add up to, and every file of the
-        vault is what its name says. The daemon must not run. Exit 0 when all is in order, else 1.
+        The chain of the journal holds and ends where its anchors say, the state is what its facts add up
+        to, and every file of the vault is what its name says. The daemon must not run. Exit 0 when all is
+        in order, else 1.
 
         \b
         farmd verify --config /etc/farmd/farm.toml
@@ -65,14 +66,15 @@ def register(app: typer.Typer) -> None:
 
 def verify_stored(config: Config, *, as_json: bool) -> None:
     """Print that all is in order; raises `Failed` with everything that is not, `Refused`, `ConfigError`."""
-    from farmd.store import DataLock, Store, Vault, verify
+    from farmd.store import DataLock, Store, Vault, check_anchors, read_keys, verify
 
     data_dir = config.farm.data_dir
     if not data_dir.is_dir():
         raise Refused(NOTHING_STORED, where=str(data_dir))
     with DataLock(data_dir), Store.open(config.database.url, data_dir=data_dir) as store:
-        vault = Vault(data_dir / "vault")
-        findings = verify(store, vault)
+        keys = read_keys(config.vault.key_file, config.vault.old_key_files)
+        vault = Vault(data_dir / "vault", keys=keys)
+        findings = [*verify(store, vault), *check_anchors(store, config.anchor_path)]
         last = store.events(limit=1, newest_first=True) if not findings else []
         files = sum(1 for _ in vault.names())
     told = [Told(each.code.name, each.what, each.where, each.code.remedy) for each in findings]

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from farmd.cli.errors import REFUSED, WRONG, Failed, Told
-from farmd.cli.session import Session, Token, TokenFile, Url, console
+from farmd.cli.session import Ca, Session, Token, TokenFile, Url, console
 from farmd.cli.text import plain, span
 from farmd.model.errors import ConfigError, ErrorCode
 from farmd.planner import (
@@ -72,6 +72,7 @@ def register(app: typer.Typer) -> None:
         url: Url = None,
         token: Token = None,
         token_file: TokenFile = None,
+        ca: Ca = None,
     ) -> None:
         """Plan a problem; or judge, explain or draw a plan.
 
@@ -102,7 +103,7 @@ def register(app: typer.Typer) -> None:
             print(json.dumps(problem_schema(), indent=2))
         elif from_daemon:
             session = Session()
-            session.take(url, token, token_file, True)
+            session.take(url, token, token_file, ca, True)
             with session.client() as client:
                 session.print_json(client.get("plan", "problem"))
         elif check:

@@ -182,11 +182,16 @@ def plan_page(plan: View, now: datetime) -> RenderableType:
         parts.append(plan_table(plan["steps"], now))
     else:
         parts.append(Text("nothing is planned"))
+    if plan["finishing"]:
+        later = [{**step, "work": f"{step['work']}: {step['operation']}"} for step in plan["finishing"]]
+        parts += [Text("then, at stations", "bold"), plan_table(later, now)]
     parts += [
         Text(f"not in it: {plain(job)}, {plain(reason)}", "yellow")
         for job, reason in plan["left_out"].items()
     ]
     parts += [Text(plain(reason), "red") for reason in plan["reasons"]]
+    if plan["learnt"]:
+        parts.append(Text(plain(plan["learnt"]), "dim"))
     return Group(*parts)
 
 

@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from zoneinfo import ZoneInfo
 
 import structlog
 
-from farmd.api import Auth, HttpServer, bind, create_app, load_or_create_token
+from farmd.api import HttpServer
 from farmd.app import Setup, run_farm
+from farmd.cli.door import make_door, served
 from farmd.cli.watchdog import feed, tell_systemd, watchdog_s
 from farmd.config import Config
 from farmd.daemon.pauses import spare_pauses
@@ -22,6 +19,7 @@ from farmd.daemon.planner_process import PlannerProcess
 from farmd.daemon.service import Service
 from farmd.driver import offload
 from farmd.logging import set_up_logging
+from farmd.store import DataLock
 
 log = structlog.get_logger("farmd")
 
@@ -29,10 +27,12 @@ log = structlog.get_logger("farmd")
 def serve(config: Config) -> None:
     """Run the farm until it is told to stop. Raises what `run_farm` raises."""
     set_up_logging()
-    asyncio.run(_serve(config))
+    # First of all: who has the farm is told before a port is tried or a machine is touched.
+    with DataLock(config.farm.data_dir) as lock:
+        asyncio.run(_serve(config, lock))
 
 
-async def _serve(config: Config) -> None:
+async def _serve(config: Config, lock: DataLock) -> None:
     planner = config.planner
     planners = PlannerProcess(
         policy="plan",
@@ -41,14 +41,14 @@ async def _serve(config: Config) -> None:
         seats=ServiceSeats(planner.socket) if planner.socket else None,
     )
     # A port that is taken is told before a machine is touched.
-    listener = await offload(lambda: bind(config.api.host, config.api.port))
+    door = await offload(lambda: make_door(config))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
 
     async def body(service: Service) -> None:
-        async with served(service, config, listener) as server:
+        async with served(service, config, door) as server:
             spare_pauses()
             log.info("ready", api=server.url, token_file=str(config.api.token_file))
             # What has been made until now lives as long as the daemon: to look through it again and again for
@@ -61,9 +61,9 @@ async def _serve(config: Config) -> None:
             tell_systemd("STOPPING=1")
 
     try:
-        await run_farm(Setup(config, planners), body)
+        await run_farm(Setup(config, planners, lock=lock), body)
     finally:
-        listener.close()
+        door.listener.close()
         await planners.close()
 
 
@@ -78,20 +78,3 @@ async def _until_stopped(service: Service, server: HttpServer, stop: asyncio.Eve
         task.cancel()
     for task in ended & lasting:
         task.result()
-
-
-@asynccontextmanager
-async def served(
-    service: Service, config: Config, listener: socket.socket | None = None
-) -> AsyncIterator[HttpServer]:
-    """The API of a running farm, at the configured address. Raises `ConfigError`."""
-    api = config.api
-    token = await offload(lambda: load_or_create_token(api.token_file))
-    zone = ZoneInfo(config.farm.timezone)
-    app = create_app(service, auth=Auth(token), max_upload_bytes=api.max_upload_mb << 20, zone=zone)
-    server = HttpServer(app, api.host, api.port, listener)
-    await server.start()
-    try:
-        yield server
-    finally:
-        await server.stop()

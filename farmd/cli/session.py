@@ -28,17 +28,26 @@ TOKEN_UNREADABLE = ErrorCode(
     "token-unreadable", "the file with the token cannot be read", "check --token-file or FARMCTL_TOKEN_FILE"
 )
 DEFAULT_URL = "http://127.0.0.1:8420"
+LOCAL_SOCKET = Path("/run/farmd/farmd.sock")
+"""Where a daemon that systemd runs listens for those at its own computer."""
+LOCAL_URL = f"unix:{LOCAL_SOCKET}"
 PIPE_COLUMNS = 160
 """How wide tables may be where nobody looks: in a file or a pipe, unless COLUMNS says otherwise."""
 
 Url = Annotated[
     str | None,
-    typer.Option("--url", metavar="URL", help=f"The daemon.  [FARMCTL_URL; default {DEFAULT_URL}]"),
+    typer.Option(
+        "--url", metavar="URL", help=f"The daemon.  [FARMCTL_URL; else its local socket, else {DEFAULT_URL}]"
+    ),
 ]
 Token = Annotated[str | None, typer.Option("--token", metavar="TOKEN", help="Who asks.  [FARMCTL_TOKEN]")]
 TokenFile = Annotated[
     Path | None,
     typer.Option("--token-file", metavar="FILE", help="A file with the token.  [FARMCTL_TOKEN_FILE]"),
+]
+Ca = Annotated[
+    Path | None,
+    typer.Option("--ca", metavar="FILE", help="Whom to trust for https, PEM.  [FARMCTL_CA]"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
@@ -51,11 +60,15 @@ class Session:
     url: str | None = None
     token: str | None = None
     token_file: Path | None = None
+    ca: Path | None = None
     json: bool = False
 
-    def take(self, url: str | None, token: str | None, token_file: Path | None, as_json: bool) -> None:
+    def take(
+        self, url: str | None, token: str | None, token_file: Path | None, ca: Path | None, as_json: bool
+    ) -> None:
         """Settings from a command line; what is not given stays."""
         self.url = url or self.url
+        self.ca = ca or self.ca
         if token or token_file:
             self.token, self.token_file = token, token_file
         self.json = as_json or self.json
@@ -64,8 +77,9 @@ class Session:
         """A client of the daemon; raises `ConfigError`."""
         from farmd.cli.client import Client
 
-        url = self.url or os.environ.get("FARMCTL_URL") or DEFAULT_URL
-        return Client(url, self._token(), self.transport)
+        url = self.url or os.environ.get("FARMCTL_URL") or (LOCAL_URL if _is_local() else DEFAULT_URL)
+        ca = self.ca or (Path(named) if (named := os.environ.get("FARMCTL_CA")) else None)
+        return Client(url, self._token(), self.transport, ca)
 
     def _token(self) -> str | None:
         """What the command line says goes before the environment, and a token before a file with one."""
@@ -98,6 +112,11 @@ def console(*, stderr: bool = False) -> Console:
     return Console(file=stream, width=width, highlight=False, markup=False, emoji=False, soft_wrap=False)
 
 
+def _is_local() -> bool:
+    """Whether there is a daemon's socket here that this user may open."""
+    return LOCAL_SOCKET.is_socket() and os.access(LOCAL_SOCKET, os.R_OK | os.W_OK)
+
+
 LONGEST_TOKEN = 512
 
 
@@ -124,7 +143,7 @@ def command(
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
-        options = {"url": Url, "token": Token, "token_file": TokenFile, "as_json": Json}
+        options = {"url": Url, "token": Token, "token_file": TokenFile, "ca": Ca, "as_json": Json}
 
         def run(ctx: typer.Context, **values: Any) -> None:
             session = ctx.find_object(Session)

@@ -16,8 +16,8 @@ from rich.console import Console
 import farmd
 from farmd.api import load_or_create_token
 from farmd.cli.client import Client
+from farmd.cli.door import served
 from farmd.cli.screen import Screen, frame_from
-from farmd.cli.service import served
 from farmd.config import Config
 from farmd.daemon.service import Service
 from farmd.driver import offload

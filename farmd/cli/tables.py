@@ -147,6 +147,12 @@ def why_table(machines: Iterable[View], now: datetime) -> Table:
     )
 
 
+def tokens_table(tokens: Iterable[View]) -> Table:
+    names = ("name", "role", "state", "added_at", "expires_at")
+    rows = ([token[name] for name in names] for token in tokens)
+    return grid(("Name", "Role", "State", "Added", "Ends"), rows)
+
+
 def throughput_table(answer: View) -> Table:
     span_s = _seconds(answer["since"], answer["until"])
     rows = [_throughput_row(row["key"], row, span_s, answer["by"]) for row in answer["rows"]]

@@ -11,13 +11,17 @@ from farmd.config.models import (
     Config,
     DatabaseTable,
     FarmTable,
+    JournalTable,
     MachineTable,
     MaterialTable,
     PlannerTable,
     ShiftTable,
+    StorageTable,
     TargetTable,
+    VaultTable,
 )
-from farmd.config.windows import shift_windows
+from farmd.config.terms import MaintenanceTable, PowerGroupTable
+from farmd.config.windows import maintenance, shift_windows
 
 __all__ = [
     "ApiTable",
@@ -26,11 +30,17 @@ __all__ = [
     "Config",
     "DatabaseTable",
     "FarmTable",
+    "JournalTable",
     "MachineTable",
+    "MaintenanceTable",
     "MaterialTable",
     "PlannerTable",
+    "PowerGroupTable",
     "ShiftTable",
+    "StorageTable",
     "TargetTable",
+    "VaultTable",
     "load_config",
+    "maintenance",
     "shift_windows",
 ]

@@ -48,6 +48,12 @@ UNKNOWN_MATERIAL = ErrorCode(
     "correct the name, or add a [[material]] for it",
 )
 
+UNKNOWN_MACHINE = ErrorCode(
+    "config-unknown-machine",
+    "no [[machine]] has this name",
+    "correct the name, or add a [[machine]] for it",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -120,11 +126,12 @@ def problems(raw: Mapping[str, Any]) -> Iterator[Problem]:
         Config.model_validate(dict(raw))
     except ValidationError as error:
         yield from validation_problems(error, Config)
-    for array in ("machine", "shift", "material"):
+    for array in ("machine", "shift", "material", "power_group"):
         yield from _duplicates(raw, array, ("name",))
     yield from _counted(raw)
     yield from _duplicates(raw, "changeover", ("from", "to"))
     yield from _materials(raw)
+    yield from _power_groups(raw)
     sole: dict[tuple[str, str, str], Path] = {}
     for index, machine in _tables(raw, "machine"):
         path: Path = ("machine", index)
@@ -179,6 +186,31 @@ def _materials(raw: Mapping[str, Any]) -> Iterator[Problem]:
                 near = difflib.get_close_matches(name, known, n=1)
                 remedy = f"did you mean {near[0]!r}? else add a [[material]]" if near else ""
                 yield Problem((array, index, key), UNKNOWN_MATERIAL, f"no [[material]] {name!r}", remedy)
+
+
+def _power_groups(raw: Mapping[str, Any]) -> Iterator[Problem]:
+    """The machines of a power group are there, and none is in it twice."""
+    known: dict[str, str] = {}
+    for _, table in _tables(raw, "machine"):
+        name, count = table.get("name"), table.get("count")
+        if isinstance(name, str):
+            known[name] = name
+            if isinstance(count, int) and 0 < count <= 1000:
+                known |= dict.fromkeys(counted_names(name, count), name)
+    for index, group in _tables(raw, "power_group"):
+        machines = group.get("machines")
+        seen: set[str] = set()
+        for i, name in enumerate(machines if isinstance(machines, list) else ()):
+            if not isinstance(name, str):
+                continue
+            path: Path = ("power_group", index, "machines", i)
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                remedy = f"did you mean {near[0]!r}?" if near else ""
+                yield Problem(path, UNKNOWN_MACHINE, f"no [[machine]] {name!r}", remedy)
+            elif name in seen or known[name] in seen:
+                yield Problem(path, DUPLICATE, f"{name!r} is in the group already")
+            seen.add(name)
 
 
 def _kind(machine: Mapping[str, Any], path: Path) -> Iterator[Problem]:

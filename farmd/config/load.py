@@ -5,6 +5,7 @@ The only place of farmd that reads settings from the environment.
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from collections.abc import Collection
@@ -15,7 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from farmd.config import lines
 from farmd.config.checks import config_errors, problems
-from farmd.config.models import Config
+from farmd.config.models import Config, VaultTable
 from farmd.model.errors import ConfigError, ConfigErrors, ErrorCode
 
 UNREADABLE = ErrorCode(
@@ -93,15 +94,47 @@ def _resolved(config: Config, path: Path) -> Config:
     token_file = config.api.token_file.expanduser()
     token_file = data_dir / "token" if token_file == Path() else path.absolute().parent / token_file
     url = config.database.url or f"sqlite:///{data_dir / 'farmd.sqlite'}"
-    socket = config.planner.socket
-    if socket is not None:
-        socket = path.absolute().parent / socket.expanduser()
+    folder = path.absolute().parent
+
+    def beside(given: Path | None) -> Path | None:
+        return None if given is None else folder / given.expanduser()
+
+    names = {machine.name: [each.name for each in machine.each()] for machine in config.machines}
+    api, journal = config.api, config.journal
+    doors = {
+        "token_file": token_file,
+        "socket": beside(api.socket),
+        "tls_cert": beside(api.tls_cert),
+        "tls_key": beside(api.tls_key),
+    }
+    anchors = {"anchor_file": beside(journal.anchor_file)}
     return config.model_copy(
         update={
-            "planner": config.planner.model_copy(update={"socket": socket}),
+            "planner": config.planner.model_copy(update={"socket": beside(config.planner.socket)}),
             "farm": config.farm.model_copy(update={"data_dir": data_dir}),
-            "api": config.api.model_copy(update={"token_file": token_file}),
+            "api": api.model_copy(update=doors),
+            "journal": journal.model_copy(update=anchors),
+            "vault": config.vault.model_copy(update=_vault_keys(config.vault, folder)),
             "database": config.database.model_copy(update={"url": url}),
             "machines": tuple(each for machine in config.machines for each in machine.each()),
+            "power_groups": tuple(
+                group.model_copy(
+                    update={"machines": tuple(n for m in group.machines for n in names.get(m, (m,)))}
+                )
+                for group in config.power_groups
+            ),
         }
     )
+
+
+def _vault_keys(vault: VaultTable, folder: Path) -> dict[str, object]:
+    """The vault's key files: those that are given, else those that the service manager hands over."""
+    old = tuple(folder / path.expanduser() for path in vault.old_key_files)
+    if vault.key_file is not None:
+        return {"key_file": folder / vault.key_file.expanduser(), "old_key_files": old}
+    credentials = Path(os.environ.get("CREDENTIALS_DIRECTORY", "") or "/nonexistent")
+    handed, handed_old = credentials / "master.key", credentials / "master.key.old"
+    return {
+        "key_file": handed if handed.is_file() else None,
+        "old_key_files": (*old, handed_old) if handed_old.is_file() else old,
+    }

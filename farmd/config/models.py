@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict
+from pydantic import AfterValidator, Field, Strict, model_validator
 
+from farmd.config.base import Name, Table
+from farmd.config.terms import MaintenanceTable, PowerGroupTable
 from farmd.gcode import CLASSES, PERMISSIONS, is_allowable
+from farmd.model.access import Role
 from farmd.model.machine import ChamberSpec, MachineSpec
 from farmd.model.work import PRINT
 
@@ -75,7 +78,6 @@ def _database_url(url: str) -> str:
     return url
 
 
-Name = Annotated[str, Field(min_length=1)]
 Millimetres = Annotated[float, Field(gt=0)]
 Amount = Annotated[float, Field(ge=0)]
 TimeOfDay = Annotated[str, AfterValidator(_time_of_day)]
@@ -84,14 +86,6 @@ Names = Annotated[tuple[Name, ...], Strict(False)]
 FilePath = Annotated[Path, Strict(False)]
 Volume = Annotated[tuple[Millimetres, Millimetres, Millimetres], Strict(False)]
 Area = Annotated[tuple[Millimetres, Millimetres], Strict(False)]
-
-
-class Table(BaseModel):
-    """A table of the file. An unknown key is an error."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
 
 
 class FarmTable(Table):
@@ -116,6 +110,24 @@ class ApiTable(Table):
     """Where the first token is kept; `token` in data_dir when not given."""
     max_upload_mb: Annotated[int, Field(gt=0, strict=False)] = 512
     """The largest file that can be submitted."""
+    requests_per_s: Annotated[float, Field(ge=0, strict=False)] = 200.0
+    """How many requests a token may make in a second, emergency stops aside; 0 for any number."""
+    socket: FilePath | None = None
+    """The local socket, for those at this computer; `farmd.sock` in data_dir when not given."""
+    socket_users: dict[Name, Annotated[Role, Strict(False)]] = Field(default_factory=dict)
+    """Roles of this computer's users on the local socket, by their names."""
+    socket_groups: dict[Name, Annotated[Role, Strict(False)]] = Field(default_factory=dict)
+    """The same of its groups; what is said of a user goes before."""
+    tls_cert: FilePath | None = None
+    """The API's certificate with its chain, PEM; without it the API speaks plain HTTP."""
+    tls_key: FilePath | None = None
+    """The certificate's key, PEM, without a password."""
+
+    @model_validator(mode="after")
+    def _cert_and_key(self) -> Self:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key go together")
+        return self
 
     @property
     def host(self) -> str:
@@ -129,6 +141,31 @@ class ApiTable(Table):
 class DatabaseTable(Table):
     url: Annotated[str, AfterValidator(_database_url)] = ""
     """SQLite or PostgreSQL; `farmd.sqlite` in data_dir when not given."""
+
+
+class JournalTable(Table):
+    anchor_file: FilePath | None = None
+    """Where the journal's end is noted, for `farmd verify` to find a cut; `anchors` in data_dir when not given."""
+    anchor_minutes: Annotated[float, Field(gt=0)] = 10.0
+    """How often, when something has happened since."""
+    anchor_facts: Annotated[int, Field(gt=0)] = 1000
+    """After so many facts at the latest; they are counted every minute."""
+
+
+class VaultTable(Table):
+    key_file: FilePath | None = None
+    """The master key that files are sealed with; else the service's credential `master.key`, else none."""
+    old_key_files: Annotated[tuple[FilePath, ...], Strict(False)] = ()
+    """Keys that were used before: they open and seal nothing more."""
+
+
+class StorageTable(Table):
+    min_free_percent: Annotated[float, Field(ge=0, lt=100)] = 5.0
+    """With less of the disk free, the farm goes into safe mode; 0 for never."""
+    telemetry_minutes_days: Amount = 3.0
+    """How long machines' temperatures and progress are kept by the minute; 0 for not at all."""
+    telemetry_hours_days: Amount = 400.0
+    """The same by the hour."""
 
 
 class ShiftTable(Table):
@@ -161,6 +198,8 @@ class ChamberTable(Table):
     """Parts that ask for more precision than this are not put in."""
     packing: Annotated[float, Field(gt=0, le=1)] = 0.85
     """The share of the plate's area that a load may fill."""
+    packing_density: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Where parts lie above each other: the share of the chamber's volume that those of a load may make up."""
 
     def spec(self) -> ChamberSpec:
         return ChamberSpec(**{name: getattr(self, name) for name in type(self).model_fields})
@@ -201,7 +240,9 @@ class MachineTable(Table):
     """It ejects its parts and senses a clear bed, so it gives permits itself."""
     chamber: ChamberTable | None = None
     """Powder-bed machines: what fits and how long a load takes."""
-    link: dict[str, Any] = {}
+    maintenance: Annotated[tuple[MaintenanceTable, ...], Strict(False)] = ()
+    """When it is shut: nothing runs on it then, and nobody prepares it."""
+    link: dict[str, Any] = Field(default_factory=dict)
     """Settings of the driver, as the driver's page describes them."""
 
     def each(self) -> tuple[Self, ...]:
@@ -276,8 +317,14 @@ class PlannerTable(Table):
     """A person's work for a change of material that no `[[changeover]]` names."""
     operator_price: Amount = 0.0
     """Weighted seconds of tardiness that one second of a person's work is worth."""
-    stability_price_s: Amount = 9000.0
+    stability_price_s: Amount = 600.0
     """Weighted seconds of tardiness that it takes to move announced work to another machine."""
+    spool_change_minutes: Amount = 0.0
+    """A person's work for a new spool where a lot has too little left for a run; 0: what is left is not looked at."""
+    wear_price: Amount = 0.0
+    """What a second on a machine costs that ran twice as much lately as its kind, in weighted seconds of tardiness."""
+    fair_share: Annotated[float, Field(ge=1, le=10)] = 1.0
+    """By at most this factor weighs an owner's work more or less for what all had lately; 1: by none."""
     due_buffers: Amount = 1.0
     """How much room is kept before due dates for failures and for what is not ordered yet; 0 none."""
     socket: FilePath | None = None
@@ -295,12 +342,28 @@ class Config(Table):
     farm: FarmTable
     api: ApiTable = ApiTable()
     database: DatabaseTable = DatabaseTable()
+    journal: JournalTable = JournalTable()
+    vault: VaultTable = VaultTable()
+    storage: StorageTable = StorageTable()
     shifts: Annotated[tuple[ShiftTable, ...], Strict(False)] = Field(default=(), alias="shift")
     machines: Annotated[tuple[MachineTable, ...], Strict(False)] = Field(default=(), alias="machine")
     materials: Annotated[tuple[MaterialTable, ...], Strict(False)] = Field(default=(), alias="material")
     changeovers: Annotated[tuple[ChangeoverTable, ...], Strict(False)] = Field(default=(), alias="changeover")
+    power_groups: Annotated[tuple[PowerGroupTable, ...], Strict(False)] = Field(
+        default=(), alias="power_group"
+    )
     planner: PlannerTable = PlannerTable()
     target: TargetTable = TargetTable()
+
+    @property
+    def socket_path(self) -> Path:
+        """Where the local socket is."""
+        return self.api.socket or self.farm.data_dir / "farmd.sock"
+
+    @property
+    def anchor_path(self) -> Path:
+        """Where the journal's end is noted."""
+        return self.journal.anchor_file or self.farm.data_dir / "anchors"
 
     def machine_specs(self) -> tuple[MachineSpec, ...]:
         """The machines in the file's order."""

@@ -1,4 +1,4 @@
-"""The shifts as spans of UTC time, over changes of summer time. Knows the shifts and the time zone only."""
+"""Shifts and maintenance as spans of UTC time, over changes of summer time. Knows these and the time zone only."""
 
 from __future__ import annotations
 
@@ -16,6 +16,20 @@ def shift_windows(config: Config, start: float, end: float) -> dict[str, list[tu
     """
     zone = ZoneInfo(config.farm.timezone)
     return {shift.name: _windows(shift, zone, start, end) for shift in config.shifts}
+
+
+def maintenance(config: Config) -> dict[str, tuple[tuple[float, float], ...]]:
+    """When each machine that is ever shut is so, by its name, in order; seconds since the epoch, UTC."""
+    zone = ZoneInfo(config.farm.timezone)
+    return {
+        machine.name: tuple(sorted((_utc(m.begins, zone), _utc(m.ends, zone)) for m in machine.maintenance))
+        for machine in config.machines
+        if machine.maintenance
+    }
+
+
+def _utc(at: datetime, zone: ZoneInfo) -> float:
+    return (at if at.tzinfo is not None else at.replace(tzinfo=zone)).timestamp()
 
 
 def _windows(shift: ShiftTable, zone: ZoneInfo, start: float, end: float) -> list[tuple[float, float]]:

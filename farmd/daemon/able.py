@@ -19,6 +19,8 @@ class Able:
     names: frozenset[str]
     of_type: dict[str, MachineSpec] = field(default_factory=dict)
     """One machine of each type; filled in when the types are known."""
+    ratio_of: dict[str, float] = field(default_factory=dict)
+    """How much longer runs take on each type than their estimates; filled in with the types."""
 
 
 class Ables:

@@ -22,6 +22,7 @@ from farmd.daemon.live import Live, Trouble
 from farmd.daemon.noise import NoiseWatch
 from farmd.daemon.shop import Shop
 from farmd.daemon.starter import Starter
+from farmd.daemon.telemetry import Collector
 from farmd.driver import (
     Attention,
     BedCleared,
@@ -70,10 +71,12 @@ class Attendant:
         shop: Shop,
         ids: IdSource,
         open_file: Callable[[str, str], RunFile],
+        collector: Collector | None = None,
     ) -> None:
         self.driver = driver
         self.name = name
         self.live = Live()
+        self._collector = collector
         self._ledger = ledger
         self._shop = shop
         self._ids = ids
@@ -173,9 +176,13 @@ class Attendant:
             case Progressed():
                 self.live.fraction = event.fraction
                 self.live.layer, self.live.remaining_s = event.layer, event.remaining_s
+                if self._collector is not None:
+                    self._collector.note(self.name, "progress", {"fraction": event.fraction})
                 return
             case Temperatures():
                 self.live.actual_c, self.live.target_c = event.actual_c, event.target_c
+                if self._collector is not None:
+                    self._collector.note_temperatures(self.name, event)
                 return
             case LinkHealth():
                 self._judge(event)
@@ -235,10 +242,10 @@ class Attendant:
         self.live.fraction = self.live.layer = self.live.remaining_s = None
         await self.starter.start(permit_id, work)
 
-    def go_on(self, before: Run, actor: str) -> tuple[str, Coroutine[None, None, None]]:
+    def go_on(self, before: Run, actor: str, reason: str = "") -> tuple[str, Coroutine[None, None, None]]:
         """A new run where one broke off; see `Starter.go_on`."""
         self.live.layer = self.live.remaining_s = None
-        return self.starter.go_on(before, actor)
+        return self.starter.go_on(before, actor, reason)
 
     def look_again(self) -> None:
         """Open the link anew, soon, to read what the machine is."""

@@ -12,20 +12,21 @@ import dataclasses
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from pathlib import Path
 
 from farmd.daemon.ids import IdSource
 from farmd.daemon.ledger import Ledger
 from farmd.daemon.rules import Demand, fitness
 from farmd.daemon.shop import Shop
 from farmd.driver import now, offload
-from farmd.gcode import MeshFile, SlicedFile, is_mesh, read_mesh, read_sliced
+from farmd.gcode import MeshFile, Readable, SlicedFile, is_mesh, read_mesh, read_sliced
 from farmd.gcode.formats import SUFFIXES
 from farmd.model import facts as f
+from farmd.model.apply_safety import require_normal
 from farmd.model.codec import encode
 from farmd.model.errors import ErrorCode, Refused
 from farmd.model.farm import Entity
 from farmd.model.lifecycle import BuildState, RunState
+from farmd.model.lookup import find_job
 from farmd.model.work import PRINT, FileRecord, Job, PartShape, Run
 
 NO_MACHINE_FITS = ErrorCode(
@@ -38,6 +39,8 @@ BAD_ORDER = ErrorCode(
 )
 NO_DENSITY_G_CM3 = 1.0
 """Density taken for powder parts of an unconfigured material, near that of PA12."""
+MOST_CORNERS = 64
+"""An outline with more of them is planned as its box."""
 
 
 MOST = 1e9
@@ -70,7 +73,7 @@ class Upload:
     sha256: str
     size_bytes: int
     name: str
-    path: Path
+    path: Readable
 
 
 class Desk:
@@ -83,21 +86,29 @@ class Desk:
         ids: IdSource,
         stop_run: Callable[[Run], None],
         reader: Executor,
+        *,
+        keep_pictures: bool = True,
     ) -> None:
-        """`reader` reads files; it is the desk's own, so that large ones keep nothing else waiting."""
+        """`reader` reads files; it is the desk's own, so that large ones keep nothing else waiting. Without
+        `keep_pictures` no preview goes into the record: where files are sealed, their pictures must not lie open.
+        """
         self._ledger = ledger
         self._shop = shop
         self._ids = ids
         self._stop_run = stop_run
         self._reader = reader
+        self._keep_pictures = keep_pictures
 
     async def submit(self, upload: Upload, order: Order, actor: str) -> Job:
         """A job for a file; refused at once when no machine can ever make it."""
+        require_normal(self._ledger.farm)
         _check_order(order)
         if told := self._shop.unlisted(order.material):
             raise Refused(BAD_ORDER, told, where="material", remedy="correct it, or add a [[material]]")
         _check_due(order.due_at)
         read = await offload(lambda: _read(upload), self._reader)
+        if isinstance(read, SlicedFile) and not self._keep_pictures:
+            read = dataclasses.replace(read, thumbnail=None)
         if isinstance(read, MeshFile):
             record = _file_record(upload, "mesh", read)
             job = self._powder_job(upload, order, read)
@@ -146,6 +157,7 @@ class Desk:
             height_mm=order.height_mm or mesh.size_mm[2],
             area_mm2=order.area_mm2 or mesh.area_mm2,
             size_mm=(mesh.size_mm[0], mesh.size_mm[1]),
+            outline_mm=mesh.outline_mm if len(mesh.outline_mm) <= MOST_CORNERS else None,
         )
         material = self._shop.material(order.material)
         density = (material.density_g_cm3 if material else None) or NO_DENSITY_G_CM3
@@ -202,10 +214,13 @@ class Desk:
         clear_due: bool = False,
         priority: float | None = None,
         quantity: int | None = None,
+        reason: str = "",
     ) -> Job:
-        """Change a job; what is None stays."""
+        """Change a job; what is None stays. What changes is recorded as it was, too."""
         _check_positive(("priority", priority), ("quantity", quantity))
         _check_due(due_at)
+        require_normal(self._ledger.farm)
+        before = find_job(self._ledger.farm, job_id)
         fact = f.JobEdited(
             at=now(),
             actor=actor,
@@ -214,6 +229,10 @@ class Desk:
             clear_due=clear_due,
             priority=priority,
             quantity=quantity,
+            reason=reason,
+            due_at_before=before.due_at if due_at is not None or clear_due else None,
+            priority_before=None if priority is None else before.priority,
+            quantity_before=None if quantity is None else before.quantity,
         )
         return _job_in(await self._ledger.record(fact))
 
@@ -222,8 +241,10 @@ class Desk:
         fact = f.JobHeld(at=now(), actor=actor, job_id=job_id, reason=reason)
         return _job_in(await self._ledger.record(fact))
 
-    async def release(self, job_id: str, actor: str) -> Job:
-        return _job_in(await self._ledger.record(f.JobReleased(at=now(), actor=actor, job_id=job_id)))
+    async def release(self, job_id: str, actor: str, reason: str = "") -> Job:
+        require_normal(self._ledger.farm)
+        fact = f.JobReleased(at=now(), actor=actor, job_id=job_id, reason=reason)
+        return _job_in(await self._ledger.record(fact))
 
     async def cancel(self, job_id: str, actor: str, reason: str = "") -> Job:
         """Cancel a job: its queued builds are withdrawn, and runs that make nothing else are stopped."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from farmd.daemon.limits import not_now
 from farmd.daemon.rules import demand_of, fitness, load_of, readiness, unwanted, wrong_setup
 from farmd.daemon.schedule import Schedule, Step
 from farmd.daemon.shop import Shop
@@ -59,6 +60,9 @@ def dispatch(farm: Farm, schedule: Schedule, shop: Shop, now_s: float) -> list[S
         if found is None:
             continue
         step, work = found
+        wanted = farm.builds[work] if isinstance(work, str) else work
+        if not_now(farm, shop, machine, wanted, now_s, {start.machine for start in starts}) is not None:
+            continue
         starts.append(Start(name, machine.permit.id, work, step))
         if isinstance(work, str):
             taken_builds.add(work)
@@ -135,7 +139,6 @@ def _made_up(spec: MachineSpec, share: list[tuple[Job, int]]) -> NewBuild:
         )
     volume = sum(job.shape.volume_mm3 * parts for job, parts in share if job.shape)
     height = max(job.shape.height_mm for job, _ in share if job.shape)
-    chamber = spec.chamber
-    duration_s = chamber.setup_s + chamber.s_per_mm3 * volume + chamber.s_per_mm * height
+    duration_s = spec.chamber.load_s(volume, height)
     mass_g = sum(job.mass_g * parts for job, parts in share)
     return NewBuild(PRINT, items, duration_s, spec.material, None, None, mass_g)

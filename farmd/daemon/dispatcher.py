@@ -70,7 +70,7 @@ class Dispatcher:
             self._ledger.record(f.BuildWithdrawn(at=now(), actor="daemon", build_id=build.id))
 
     def _due(self) -> list[Start]:
-        if self.paused:
+        if self.paused or self._ledger.blocked is not None:
             return []
         return dispatch(self._ledger.farm, self._planning.schedule, self._shop, now())
 

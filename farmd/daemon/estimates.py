@@ -45,6 +45,14 @@ class Learnt:
 
     ratios: Mapping[str, float] = field(default_factory=dict)
     failure_rate: float = FIRST_FAILURE_RATE
+    runs: int = 0
+    """Of how many runs that is learnt."""
+
+    def told(self) -> str:
+        """In a line, for people."""
+        slow = [f"{kind} {ratio:.2f}" for kind, ratio in self.ratios.items() if ratio != 1.0]
+        times = f"; runs over their estimates: {', '.join(slow)}" if slow else ""
+        return f"learnt of {self.runs} runs: {self.failure_rate:.0%} fail{times}"
 
     def ratio(self, kind: str) -> float:
         return self.ratios.get(kind, 1.0)
@@ -95,7 +103,9 @@ class Estimates:
             else:
                 of_kind.setdefault(run.kind, []).append(run.actual_s / run.estimated_s)
         rate = (failed + RUNS_OF_FAITH * FIRST_FAILURE_RATE) / (len(self._runs) + RUNS_OF_FAITH)
-        return Learnt({kind: _ratio(seen) for kind, seen in sorted(of_kind.items())}, round(rate, 2))
+        return Learnt(
+            {kind: _ratio(seen) for kind, seen in sorted(of_kind.items())}, round(rate, 2), len(self._runs)
+        )
 
 
 def _ratio(seen: list[float]) -> float:

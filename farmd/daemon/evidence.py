@@ -30,6 +30,7 @@ from farmd.driver import (
     Started,
 )
 from farmd.model import facts as f
+from farmd.model.apply_safety import RESTORED_REASON
 from farmd.model.farm import Farm
 from farmd.model.lifecycle import MachineState, RunState
 from farmd.model.machine import Fault, Machine
@@ -202,7 +203,9 @@ def _run_after(seen: Observed, now: Situation) -> list[f.Fact]:
     # Shown at rest, it has been there; and what moves without a name may be it.
     nameless = seen.run_id is None and seen.activity in (Activity.RUNNING, Activity.PAUSED)
     may_be_it = seen.run_id == run.id or nameless or seen.activity is Activity.FAULT
-    if run.started_at is None and now.capabilities.history_authoritative and not may_be_it:
+    # After a restored back-up a history may have forgotten what is older than it: a person says.
+    is_sure = now.capabilities.history_authoritative and run.reason != RESTORED_REASON
+    if run.started_at is None and is_sure and not may_be_it:
         reason = "the machine neither shows nor remembers it"
         return [_end(run, Finished(run.id, Outcome.NOT_STARTED, reason), now)]
     if not now.capabilities.adopts:

@@ -19,6 +19,7 @@ from farmd.daemon.shop import Shop, satisfies
 from farmd.daemon.typed import Typing
 from farmd.driver import Reply, now
 from farmd.model import facts as f
+from farmd.model.apply_safety import require_normal
 from farmd.model.errors import ErrorCode, Refused
 from farmd.model.lifecycle import JobState, MachineState, RunState
 from farmd.model.lookup import (
@@ -135,12 +136,14 @@ class Floor:
         grams: float | None = None,
         nozzle_mm: float | None = None,
         lot_id: str | None = None,
+        reason: str = "",
     ) -> Machine:
         """Another material or lot is on the machine. A known lot's id may stand for the material.
 
         A lot is one spool or one charge: whoever loads it here has taken it off where it was, and
         nothing is loaded there. A chamber takes its own powder only.
         """
+        require_normal(self._ledger.farm)
         if grams is not None and not 0 <= grams < MOST:
             raise Refused(BAD_LOAD, f"{grams:g} g cannot be left of a lot", where="grams")
         if nozzle_mm is not None and not 0 < nozzle_mm < MOST:
@@ -163,10 +166,19 @@ class Floor:
                 remedy=f"load {spec.material}, or change `material` of {name} in the configuration",
             )
         facts: list[f.Fact] = [
-            f.MaterialLoaded(at=now(), actor=actor, machine=each.name, material=None)
+            f.MaterialLoaded(
+                at=now(),
+                actor=actor,
+                machine=each.name,
+                material=None,
+                reason=f"{lot_id} was loaded on {name}",
+                material_before=each.material,
+                lot_id_before=each.lot_id,
+            )
             for each in self._ledger.farm.machines.values()
             if lot_id is not None and each.lot_id == lot_id and each.name != name
         ]
+        before = find_machine(self._ledger.farm, name)
         facts.append(
             f.MaterialLoaded(
                 at=now(),
@@ -176,6 +188,10 @@ class Floor:
                 lot_id=lot_id,
                 grams=grams,
                 nozzle_mm=nozzle_mm,
+                reason=reason,
+                material_before=before.material,
+                lot_id_before=before.lot_id,
+                nozzle_mm_before=None if nozzle_mm is None else before.nozzle_mm,
             )
         )
         await self._ledger.record(*facts)
@@ -194,24 +210,25 @@ class Floor:
             raise Refused(BAD_LOAD, f"{lot.id} is {lot.material}, not {material}", where="lot")
         return lot.material, lot.id
 
-    async def resolve(self, run_id: str, verdict: str, actor: str) -> Run:
+    async def resolve(self, run_id: str, verdict: str, actor: str, reason: str = "") -> Run:
         """A person looked: an uncertain run is printing, did not start, or failed."""
+        why = f": {reason}" if reason else ""
         run = find_run(self._ledger.farm, run_id)
         if run.state is not RunState.UNCERTAIN:
             raise Refused(NOT_UNCERTAIN, f"it is {run.state.value}", where=run_id)
         fact: f.Fact
         if verdict == "printing":
-            fact = f.RunStarted(at=now(), actor=actor, run_id=run_id, evidence=f"seen by {actor}")
+            fact = f.RunStarted(at=now(), actor=actor, run_id=run_id, evidence=f"seen by {actor}{why}")
         elif verdict in ("not-started", "failed"):
             outcome = Outcome.NOT_STARTED if verdict == "not-started" else Outcome.FAILED
-            reason = f"resolved by {actor}"
-            fact = f.RunEnded(at=now(), actor=actor, run_id=run_id, outcome=outcome, reason=reason)
+            told = f"resolved by {actor}{why}"
+            fact = f.RunEnded(at=now(), actor=actor, run_id=run_id, outcome=outcome, reason=told)
         else:
             raise Refused(BAD_VERDICT, f"{verdict!r} is none of them", where=run_id)
         changed = await self._ledger.record(fact)
         return next(entity for entity in changed if isinstance(entity, Run))
 
-    async def go_on(self, run_id: str, actor: str) -> Run:
+    async def go_on(self, run_id: str, actor: str, reason: str = "") -> Run:
         """Let a new run go on where this one broke off, with what it made still on the machine.
 
         The person who says so gives the permit. Returns the new run when it is on disk; whether it started
@@ -231,7 +248,7 @@ class Floor:
         jobs = [farm.jobs[item.job_id] for item in farm.builds[before.build_id].items]
         if all(job.state is JobState.CANCELLED for job in jobs):
             raise Refused(NOT_CONTINUABLE, "its job was cancelled", where=run_id)
-        new_id, handing_over = attendant.go_on(before, actor)
+        new_id, handing_over = attendant.go_on(before, actor, reason)
         self._spawn(handing_over)
         await self._ledger.flush()
         return self._ledger.farm.runs.get(new_id, before)
@@ -248,20 +265,36 @@ class Floor:
             await attendant.give_up()
         return self._ledger.farm.machines[name]
 
-    async def release(self, name: str, actor: str) -> Machine:
+    async def release(self, name: str, actor: str, reason: str = "") -> Machine:
         """Let a held machine work again; of a fault, that it is mended."""
+        require_normal(self._ledger.farm)
         machine = find_machine(self._ledger.farm, name)
         if machine.state is MachineState.FAULT:
+            # Leaving a fault may move or heat something: a daemon that has lost the farm must not get that far.
+            asked = f.MachineAsked(
+                at=now(), actor=actor, machine=name, act="recover", reason=reason, run_id=machine.run_id
+            )
+            await self._ledger.record(asked)
             await self._attendant(name).recover()
         if machine.held is not None:
-            await self._ledger.record(f.MachineReleased(at=now(), actor=actor, machine=name))
+            await self._ledger.record(f.MachineReleased(at=now(), actor=actor, machine=name, reason=reason))
         return self._ledger.farm.machines[name]
 
     async def pause(self, name: str, actor: str, reason: str = "") -> None:
         await self._tell(name, "pause", actor, reason, self._attendant(name).pause)
 
     async def resume(self, name: str, actor: str, reason: str = "") -> None:
-        await self._tell(name, "resume", actor, reason, self._attendant(name).resume)
+        """Go on with a paused run. On disk before it is told: what moves a machine is sent by the one daemon
+        that can write the record."""
+        require_normal(self._ledger.farm)
+        resume, machine = self._attendant(name).resume, find_machine(self._ledger.farm, name)
+        asked = f.MachineAsked(
+            at=now(), actor=actor, machine=name, act="resume", reason=reason, run_id=machine.run_id
+        )
+        await self._ledger.record(asked)
+        # The disk took its time.
+        require_normal(self._ledger.farm)
+        await resume()
 
     async def stop(self, name: str, actor: str, reason: str = "") -> None:
         """Cancel the run on a machine safely. Its end is recorded when the machine tells it."""
@@ -270,7 +303,7 @@ class Floor:
     async def _tell(
         self, name: str, act: str, actor: str, reason: str, tell: Callable[[], Awaitable[None]]
     ) -> None:
-        """Tell a machine at once; that somebody did is on disk when this returns."""
+        """Tell a machine at once; that somebody did is on disk when this returns, where the disk takes it."""
         machine = find_machine(self._ledger.farm, name)
         asked = f.MachineAsked(
             at=now(), actor=actor, machine=name, act=act, reason=reason, run_id=machine.run_id
@@ -279,7 +312,7 @@ class Floor:
         try:
             await tell()
         finally:
-            await durable
+            await self._ledger.soon(durable)
 
     async def command(self, name: str, actor: str, text: str, reason: str = "") -> Reply:
         """Send a machine one command that a person typed; see `Typing`."""
@@ -298,7 +331,7 @@ class Floor:
             f.MachineHeld(at=now(), actor=actor, machine=each, reason=why) for each in names
         ]
         if held:
-            await self._ledger.record(*held)
+            await self._ledger.soon(self._ledger.record(*held))
         stopped = [each for each, problem in problems.items() if problem is None]
         failed = [problem for problem in problems.values() if problem is not None]
         if failed and not stopped:

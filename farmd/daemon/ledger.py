@@ -5,7 +5,8 @@ are then written by one writer thread, everything that came meanwhile in one tra
 commit). Whoever needs a fact to be durable before going on awaits what `record` returned. Readers
 see facts as soon as they are recorded. When the store fails the ledger raises, and with it the
 daemon ends: a farm whose record is not written does not run. Who still waits then, a request of the
-API, is told the same error.
+API, is told the same error. Where the store says that nothing was written and that it may be tried again
+(no room, a locked database), it is, while nothing is started.
 """
 
 from __future__ import annotations
@@ -17,17 +18,24 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Protocol
 
+from farmd.daemon.claims import claimed
 from farmd.driver.clock import offload
 from farmd.model.apply import apply
 from farmd.model.facts import Fact
 from farmd.model.farm import Entity, Farm
-from farmd.store import Answer, Entry, require_storable
+from farmd.store import DATABASE_BUSY, Answer, Entry, StoreBlocked, StoreFailed, require_storable
 
 RECENT = 2000
 """How many of the newest records are kept in memory for followers of the event stream."""
 TELL_S = 0.1
 """So long after the store failed, those are told who wait (seconds of the loop). By then the daemon's own
 tasks have been cancelled, so that none of them takes the failure for its machine's."""
+RETRY_S = 1.0
+"""So long after the store could write nothing it is asked again (seconds of the loop)."""
+BUSY_S = 60.0
+"""For so long, at most, another program may hold the database, each try's own patience aside."""
+SOON_S = 2.0
+"""Whoever must not wait for a disk waits so long for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +69,13 @@ class Ledger:
         self._wake = asyncio.Event()
         self._flushing = asyncio.Lock()
         self._failure: Exception | None = None
+        self.blocked: StoreBlocked | None = None
+        """Why nothing can be written for now; then nothing may be started."""
+        self._on_blocked: list[Callable[[StoreBlocked], None]] = []
+
+    def on_blocked(self, listener: Callable[[StoreBlocked], None]) -> None:
+        """Call `listener` once each time when nothing can be written any more for a while."""
+        self._on_blocked.append(listener)
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` with each batch of records right after it was applied; returns the way out."""
@@ -72,6 +87,7 @@ class Ledger:
 
         Returns an awaitable that is done when they are on disk; it gives the entities as they are
         after the facts, in the order of change, closed ones included. It raises what the store raised.
+        What the request in whose course this happens claims is written in the same transaction.
         """
         steps: list[tuple[Entity, ...]] = []
         trial = self.farm if len(facts) == 1 else self.farm.copy()
@@ -88,7 +104,9 @@ class Ledger:
             Record(first + i, fact, step) for i, (fact, step) in enumerate(zip(facts, steps, strict=True))
         )
         self.recent.extend(records)
-        durable = self._write_soon(Entry(facts, changed))
+        claim = claimed.get()
+        answer = claim.take(changed) if claim is not None else None
+        durable = self._write_soon(Entry(facts, changed, answer))
         for listener in tuple(self._listeners):
             listener(records)
         return durable
@@ -106,14 +124,26 @@ class Ledger:
             loop.call_later(TELL_S, self._tell, self._failure)
         return durable
 
+    async def soon(self, durable: Awaitable[object]) -> None:
+        """Wait until it is on disk, but not for a store that is blocked: it is in effect already."""
+        written = asyncio.ensure_future(durable)
+        while not written.done():
+            await asyncio.wait({written}, timeout=SOON_S)
+            if self.blocked is not None:
+                return
+        written.result()
+
     async def run(self) -> None:
         """Write what is recorded, for ever. Raises what the store raises."""
         while True:
             await self._wake.wait()
             await self.flush()
 
-    async def flush(self) -> None:
-        """Write everything recorded so far; when this returns, it is on disk. Raises what the store raises."""
+    async def flush(self, *, once: bool = False) -> None:
+        """Write everything recorded so far; when this returns, it is on disk. Raises what the store raises.
+
+        With `once` it also returns when the store is blocked; what is not written yet is left to `run`.
+        """
         async with self._flushing:
             if self._failure is not None:
                 raise self._failure
@@ -123,7 +153,10 @@ class Ledger:
                 return
             entries = [entry for entry, _ in batch]
             try:
-                await offload(lambda: self._store.commit(entries), self._writer)
+                if not await self._commit(entries, once):
+                    self._pending[:0] = batch
+                    self._wake.set()
+                    return
             except Exception as error:
                 self._failure = error
                 self._pending[:0] = batch
@@ -137,6 +170,25 @@ class Ledger:
             for entry, durable in batch:
                 if not durable.done():
                     durable.set_result(entry.changed)
+
+    async def _commit(self, entries: Sequence[Entry], once: bool) -> bool:
+        loop = asyncio.get_running_loop()
+        since = loop.time()
+        while True:
+            try:
+                await offload(lambda: self._store.commit(entries), self._writer)
+                self.blocked = None
+                return True
+            except StoreBlocked as blocked:
+                if blocked.code is DATABASE_BUSY and loop.time() - since > BUSY_S:
+                    raise StoreFailed(blocked.code, blocked.what) from blocked
+                if self.blocked is None:
+                    self.blocked = blocked
+                    for listener in self._on_blocked:
+                        listener(blocked)
+            if once:
+                return False
+            await asyncio.sleep(RETRY_S)
 
     def _tell(self, error: Exception) -> None:
         """Tell all who wait that nothing more is written."""

@@ -17,6 +17,7 @@ from typing import Any
 
 from farmd.planner.plans import STATUSES, Assignment, Placement, Plan, Value
 from farmd.planner.problem import Build, Part, Problem
+from farmd.planner.routes.data import PlannedOperation
 
 READY = {"ready": True}
 """A worker's first line, when it has compiled or loaded all that it plans with."""
@@ -41,6 +42,8 @@ class Question:
     policy: str
     stability_price_s: float
     incumbent: Plan | None = None
+    at_once: bool = False
+    """Whether what is left of the incumbent, renewed and unchecked, will do."""
 
 
 @dataclass(slots=True)
@@ -57,8 +60,8 @@ class Held:
 def pack_question(question: Question, held: Held) -> tuple[list[bytes], Held]:
     """The pieces of a question for a worker that has `held`, and what it has when it has read them."""
     problem = question.problem
-    builds = [build for build in problem.builds if held.builds.get(build.id) != build]
-    parts = [part for part in problem.parts if held.parts.get(part.id) != part]
+    builds = [build for build in problem.builds if _is_new(build, held.builds.get(build.id))]
+    parts = [part for part in problem.parts if _is_new(part, held.parts.get(part.id))]
     head = (
         replace(question, problem=replace(problem, builds=(), parts=()), incumbent=None),
         [build.id for build in problem.builds],
@@ -67,6 +70,10 @@ def pack_question(question: Question, held: Held) -> tuple[list[bytes], Held]:
     )
     pieces = [pickle.dumps(each) for each in (head, *_chunks(builds), *_chunks(parts))]
     return pieces, Held({b.id: b for b in problem.builds}, {part.id: part for part in problem.parts})
+
+
+def _is_new(item: object, held: object) -> bool:
+    return item is not held and item != held
 
 
 def _chunks(items: list[Any]) -> Iterator[list[Any]]:
@@ -101,7 +108,7 @@ def pack_plan(plan: Plan, problem: Problem) -> tuple[dict[str, Any], bytes]:
         [
             i,
             [parts[name] for name in a.parts],
-            [[parts[p.part], p.x_mm, p.y_mm, p.rotated] for p in a.placements],
+            [[parts[p.part], p.x_mm, p.y_mm, p.rotated, p.turn_deg] for p in a.placements],
         ]
         for i, a in enumerate(plan.assignments)
         if a.build is None
@@ -121,8 +128,11 @@ def pack_plan(plan: Plan, problem: Problem) -> tuple[dict[str, Any], bytes]:
         "bound": plan.bound,
         "value": plan.value.as_dict(),
         "reasons": list(plan.reasons),
+        "conflicts": [list(ids) for ids in plan.conflicts],
+        "proved": plan.proved,
         "rows": len(plan.assignments),
         "batches": batches,
+        "operations": [o.as_dict() for o in plan.operations],
     }
     return head, b"".join(column.tobytes() for column in columns)
 
@@ -174,8 +184,8 @@ def _plan(head: dict[str, Any], body: bytes, problem: Problem) -> Plan:
             assignments[i],
             parts=tuple(problem.parts[p].id for p in members),
             placements=tuple(
-                Placement(problem.parts[p].id, _number(x), _number(y), bool(rotated))
-                for p, x, y, rotated in placements
+                Placement(problem.parts[p].id, _number(x), _number(y), bool(rotated), _number(turn))
+                for p, x, y, rotated, turn in placements
             ),
         )
     value = head["value"]
@@ -189,9 +199,22 @@ def _plan(head: dict[str, Any], body: bytes, problem: Problem) -> Plan:
             _number(value["makespan_s"]),
             int(_number(value["changeovers"])),
             _number(value["operator_s"]),
+            _number(value.get("wear_s", 0.0)),
         ),
         assignments=tuple(assignments),
         reasons=tuple(str(reason) for reason in head["reasons"]),
+        conflicts=tuple(tuple(str(name) for name in ids) for ids in head["conflicts"]),
+        proved=bool(head["proved"]),
+        operations=tuple(
+            PlannedOperation(
+                operation=str(o["operation"]),
+                station=str(o["station"]),
+                start_s=_number(o["start_s"]),
+                end_s=_number(o["end_s"]),
+                **{key: str(o[key]) for key in ("crew", "unload_crew", "batch") if key in o},
+            )
+            for o in head.get("operations", ())
+        ),
     )
 
 

@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 from farmd.daemon.plan_wire import READY, Held, Question, head_of, pack_plan, unpack_question
 from farmd.model.errors import FarmdError
 from farmd.planner import Budget, PlanningErrors, plan
+from farmd.planner.renewal import renewed
 from farmd.planner.warm import made_ready
 
 NICE = 10
@@ -58,14 +59,25 @@ class Inbox:
 
 def answer(question: Question, stopped: Callable[[], bool]) -> tuple[dict[str, Any], bytes]:
     """The head and the body of the reply to one question."""
-    found = plan(
-        question.problem,
-        budget=Budget(question.seconds, question.effort, stopped),
-        seed=question.seed,
-        policy=question.policy,
-        stability_price_s=question.stability_price_s,
-        incumbent=question.incumbent,
-    )
+    budget = Budget(question.seconds, question.effort, stopped)
+    found = None
+    if question.at_once and question.incumbent is not None and not question.problem.routes:
+        found = renewed(
+            question.problem,
+            question.incumbent,
+            budget=budget,
+            seed=question.seed,
+            stability_price_s=question.stability_price_s,
+        )
+    if found is None:
+        found = plan(
+            question.problem,
+            budget=budget,
+            seed=question.seed,
+            policy=question.policy,
+            stability_price_s=question.stability_price_s,
+            incumbent=question.incumbent,
+        )
     return pack_plan(found, question.problem)
 
 

@@ -23,7 +23,7 @@ from farmd.planner.problem import Problem
 
 QUICK_EFFORT = 1
 """A first plan by rules."""
-QUICK_S = 0.02
+QUICK_S = 0.01
 """How long what is left of the last plan is improved before it is published again."""
 QUICK_TIMEOUT_S = 30.0
 OVERTIME_S = 5.0
@@ -34,6 +34,8 @@ WARM_TIMEOUT_S = 900.0
 killed for compiling."""
 START_WAIT_S = 5.0
 """How long the first plan waits for that; it is then made uncompiled."""
+START_TIMEOUT_S = 60.0
+"""How long a worker may take to get ready. What it needs is compiled by then, or not to be: one that hangs goes."""
 BODY_LIMIT = 256 * 1024 * 1024
 
 log = structlog.get_logger("planner")
@@ -117,7 +119,7 @@ class Worker:
     async def _start(self) -> None:
         self._held = Held()
         process = self._process = await self._seats.take(interpreted=self._interpreted)
-        async with asyncio.timeout(WARM_TIMEOUT_S):
+        async with asyncio.timeout(START_TIMEOUT_S):
             hello = await process.out.readline()
         if not hello or head_of(hello) != READY:
             raise OSError(f"the worker did not get ready: {hello[:40]!r}")
@@ -192,7 +194,7 @@ class PlannerProcess:
         if incumbent is None or self._policy != "plan":
             question = self._question(problem, None, effort=QUICK_EFFORT)
         else:
-            question = self._question(problem, incumbent, seconds=QUICK_S)
+            question = self._question(problem, incumbent, seconds=QUICK_S, at_once=True)
         warming = self._warm()
         await asyncio.wait([warming], timeout=START_WAIT_S)
         await self.first.be(interpreted=not warming.done() or not warming.result())
@@ -207,10 +209,11 @@ class PlannerProcess:
         for share in SLICES:
             question = self._question(problem, best, seconds=share * self._budget_s)
             found = await self.improver.ask(question, self._budget_s + OVERTIME_S)
-            if found.status != "infeasible" and found.assignments != best.assignments:
+            news = found.status != "infeasible" and found.assignments != best.assignments
+            if news:
                 best = found
                 yield best
-            if found.status == "optimal":
+            if found.status == "optimal" and not news:
                 return
 
     def _question(
@@ -220,6 +223,7 @@ class PlannerProcess:
         *,
         seconds: float | None = None,
         effort: int | None = None,
+        at_once: bool = False,
     ) -> Question:
         self._asked += 1
         return Question(
@@ -231,6 +235,7 @@ class PlannerProcess:
             policy=self._policy,
             stability_price_s=self._stability_price_s,
             incumbent=incumbent,
+            at_once=at_once,
         )
 
     def _warm(self) -> asyncio.Task[bool]:

@@ -17,13 +17,16 @@ from typing import Protocol
 
 import structlog
 
-from farmd.daemon.carry import ahead, announced, carried
+from farmd.daemon.carry import Ahead, ahead, announced, carried
 from farmd.daemon.estimates import Estimates, ended_of
+from farmd.daemon.finishing import BEHIND
+from farmd.daemon.known_builds import KnownBuilds
 from farmd.daemon.ledger import Ledger, Record
-from farmd.daemon.planned_names import job_of_part
+from farmd.daemon.planned_names import job_of_part, work_of_run
 from farmd.daemon.schedule import EMPTY, Schedule, Step, schedule_of
 from farmd.daemon.shop import Shop
 from farmd.daemon.snapshot import Snapshot, take_snapshot
+from farmd.daemon.usage import Usage
 from farmd.driver import now, offload, sleep
 from farmd.driver.clock import wait_until
 from farmd.model import facts as f
@@ -107,6 +110,8 @@ class Planning:
         self._since = 0
         self._improving: asyncio.Task[None] | None = None
         self._estimates = Estimates()
+        self._usage = Usage()
+        self._known = KnownBuilds()
         self._listeners: list[Callable[[], None]] = []
         ledger.subscribe(self._on_records)
 
@@ -126,6 +131,10 @@ class Planning:
     def learn(self, runs: Iterable[tuple[Run, Build]]) -> None:
         """Take into account runs that are over, the oldest first."""
         for run, build in runs:
+            if run.started_at is not None and run.ended_at is not None:
+                job = self._ledger.farm.jobs.get(build.items[0].job_id)
+                owner = job.owner if job is not None else ""
+                self._usage.saw(run.machine, owner, run.ended_at, run.ended_at - run.started_at)
             ended = ended_of(run, build, self._shop.specs.get(run.machine))
             if ended is not None:
                 self._estimates.saw(ended)
@@ -205,14 +214,24 @@ class Planning:
     async def _look(self, share: float, without: dict[str, str]) -> tuple[Snapshot, Plan | None]:
         """The state as it is now, as a problem, and what is left of the last plan."""
         farm, shop, now_s = self._ledger.farm.copy(), self._shop, now()
-        learnt = self._estimates.learnt()
+        learnt, known = self._estimates.learnt(), self._known
+        owners = (job.owner for job in farm.jobs.values() if job.owner and not job.is_closed)
+        use = self._usage.use(shop.specs, owners, wear_price=shop.wear_price, fair_share=shop.fair_share)
         last, origin_s, schedule = self.plan, self.snapshot.origin_s if self.snapshot else 0.0, self.schedule
         self._since = len(self._begun)
 
         def look() -> tuple[Snapshot, Plan | None]:
-            steps = ahead(last, schedule, origin_s) if last is not None else ()
+            steps = ahead(last, schedule, origin_s) if last is not None else Ahead()
             snapshot = take_snapshot(
-                farm, shop, now_s, announced(steps), backlog_share=share, without=without, learnt=learnt
+                farm,
+                shop,
+                now_s,
+                announced(steps),
+                backlog_share=share,
+                without=without,
+                learnt=learnt,
+                use=use,
+                known=known,
             )
             return snapshot, carried(steps, snapshot.problem, snapshot.origin_s)
 
@@ -253,8 +272,12 @@ def _named(reasons: Iterable[str], snapshot: Snapshot) -> dict[str, str]:
     """The jobs and builds that the reasons of an infeasible plan begin with, each with its reason."""
     named: dict[str, str] = {}
     known = {build.id for build in snapshot.problem.builds} | {part.id for part in snapshot.problem.parts}
+    known |= snapshot.at_stations
     for reason in reasons:
         name, _, why = reason.partition(": ")
+        if "#" in name:
+            # An operation of a run: `B-12#1/wash`.
+            name = work_of_run(name).removesuffix(BEHIND)
         if name in known:
             named.setdefault(job_of_part(name), why)
     return named

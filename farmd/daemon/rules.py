@@ -141,6 +141,8 @@ def _chamber(demand: Demand, spec: MachineSpec, shop: Shop) -> Obstacle | None:
         return _too_large(f"{_by(shape.size_mm)} mm, chamber {_by(chamber.size_mm)} mm")
     if shape.area_mm2 > chamber.area_mm2:
         return _too_large(f"area {shape.area_mm2:g} mm2, chamber {chamber.area_mm2:g} mm2")
+    if shape.volume_mm3 > chamber.most_volume_mm3:
+        return _too_large(f"volume {shape.volume_mm3:g} mm3, chamber {chamber.most_volume_mm3:g} mm3")
     if shape.precision > chamber.precision:
         return Obstacle("precision", "the machine is not precise enough", "use a more precise machine")
     return None
@@ -205,6 +207,18 @@ def readiness(machine: Machine, farm: Farm) -> Obstacle | None:
     return next((found for rule in _READINESS if (found := rule(machine, farm))), None)
 
 
+def _safe_mode(machine: Machine, farm: Farm) -> Obstacle | None:
+    return safe_mode(farm)
+
+
+def safe_mode(farm: Farm) -> Obstacle | None:
+    """Why nothing at all may be started now."""
+    safe = next(iter(farm.safe_modes.values()), None)
+    if safe is None:
+        return None
+    return Obstacle("safe-mode", f"the farm is in safe mode ({safe.cause}): {safe.what}", safe.remedy)
+
+
 def _link(machine: Machine, farm: Farm) -> Obstacle | None:
     if machine.state is not MachineState.OFFLINE:
         return None
@@ -263,6 +277,7 @@ def _occupied(machine: Machine, farm: Farm) -> Obstacle | None:
 
 
 _READINESS: tuple[Callable[[Machine, Farm], Obstacle | None], ...] = (
+    _safe_mode,
     _link,
     _fault,
     _held,
@@ -354,7 +369,18 @@ def can_make(demand: Demand, shop: Shop) -> tuple[MachineSpec, ...]:
 
 def load_of(shape: PartShape, chamber: ChamberSpec) -> int:
     """How many parts of a shape one load of a chamber holds; at least one, whether it fits is asked elsewhere."""
-    return max(1, int(chamber.area_mm2 / shape.area_mm2))
+    if chamber.packing_density is not None:
+        return max(1, int(chamber.most_volume_mm3 / shape.volume_mm3))
+    by_area = int(chamber.area_mm2 / shape.area_mm2)
+    return max(
+        1, by_area if shape.size_mm is None else min(by_area, _in_rows(shape.size_mm, chamber.size_mm))
+    )
+
+
+def _in_rows(size_mm: tuple[float, float], plate_mm: tuple[float, float]) -> int:
+    """How many boxes stand on a plate in rows, all turned or none."""
+    (width, length), (across, along) = size_mm, plate_mm
+    return max(int(across / width) * int(along / length), int(across / length) * int(along / width))
 
 
 def builds_of(farm: Farm, job_id: str) -> list[Build]:

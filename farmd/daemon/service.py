@@ -12,10 +12,11 @@ from farmd.daemon.floor import Floor
 from farmd.daemon.ledger import Ledger
 from farmd.daemon.live import Live
 from farmd.daemon.planning import Planning
+from farmd.daemon.safety import Safety
 from farmd.daemon.shop import Shop
 from farmd.daemon.stalls import StallWatch
 from farmd.model.farm import Farm
-from farmd.store import Store, Vault
+from farmd.store import Store, Telemetry, Vault
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,9 @@ class Service:
     attendants: Mapping[str, Attendant]
     store: Store
     vault: Vault
+    safety: Safety
+    telemetry: Telemetry | None
+    """Of past minutes and hours; None where none is kept."""
     boot_id: str
     started_at: float
     stalls: StallWatch = field(default_factory=StallWatch)

@@ -31,6 +31,16 @@ class MaterialSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class PowerGroup:
+    """Machines that share a supply: at most `at_once` of them are within the first `warm_up_s` of a run."""
+
+    name: str
+    machines: tuple[str, ...]
+    at_once: int
+    warm_up_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Shop:
     """Everything the daemon needs of the configuration, besides links and storage."""
 
@@ -45,6 +55,15 @@ class Shop:
     changeover_s: float = 900.0
     changeovers: tuple[tuple[str, str, float], ...] = ()
     """From one material to another, in seconds of a person's work."""
+    shut: Mapping[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
+    """When machines are shut for maintenance, by name, in order; seconds since the epoch, UTC."""
+    power_groups: tuple[PowerGroup, ...] = ()
+    spool_change_s: float = 0.0
+    """A person's work for a new spool; 0: what is left of a lot is not looked at."""
+    wear_price: float = 0.0
+    """Of a second on a machine that ran twice as much lately as its kind, in weighted seconds of tardiness."""
+    fair_share: float = 1.0
+    """By at most this factor weighs an owner's work more or less for what all had lately; 1: by none."""
     horizon_s: float = 72 * 3600.0
     operator_price: float = 0.0
     due_buffers: float = 1.0

@@ -7,30 +7,32 @@ Identical parts are planned in bundles: 80 of the same clip are not 80 strangers
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from farmd.daemon.able import Able, Ables
+from farmd.daemon.bundles import block_mm, bundle_of
 from farmd.daemon.estimates import Learnt, kind_of
+from farmd.daemon.finishing import Finisher
+from farmd.daemon.known_builds import KnownBuilds
+from farmd.daemon.limits import with_limits
 from farmd.daemon.rules import can_make, demand_of, load_of, unwanted, wants_work
-from farmd.daemon.shop import Shop, satisfies
+from farmd.daemon.setups import changeovers, likely_setup, setup_name
+from farmd.daemon.shop import Shop
+from farmd.daemon.tail import Later
+from farmd.daemon.usage import NO_USE, Use
+from farmd.daemon.wishes import FLOW_PRICE, aged, waited_days, with_wishes
 from farmd.model.farm import Farm
 from farmd.model.lifecycle import BuildState, JobState, MachineState, RunState
 from farmd.model.machine import Machine, MachineSpec
 from farmd.model.work import Build, Job, Run
 from farmd.planner import problem as p
 
-STATION_SETUP = "station"
 DAY_S = 86400.0
 BACKLOG_FACTOR = 1.5
 """How much more work than the horizon holds is planned; the rest waits in order of due date."""
 MIN_HORIZON_S = 14 * DAY_S
-BUNDLES_PER_PLATE = 10
-"""A bundle of identical powder parts fills at most this part of the smallest plate; finer packs better."""
-BUNDLES_PER_JOB = 4
-"""A job is cut into at least so many bundles, so that it can be shared out to chambers."""
 MOST_OF_A_JOB = 1000
 """Runs or powder parts of one job in one problem."""
 NOTHING_LEARNT = Learnt()
@@ -38,16 +40,24 @@ NOTHING_LEARNT = Learnt()
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A problem, when its clock was zero, and what was left out of it, by job id, with the reason."""
+    """A problem, when its clock was zero, and what was left out of it, by job id, with the reason.
+
+    `later` is what was left out because it is beyond the horizon, in the order of its turn.
+    """
 
     problem: p.Problem
     origin_s: float
     revision: int
     left_out: Mapping[str, str] = field(default_factory=dict)
+    at_stations: frozenset[str] = frozenset()
+    """The queued builds of which the first operation of their route is the one that can be begun."""
+    later: tuple[Later, ...] = ()
+    learnt: Learnt = NOTHING_LEARNT
+    use: Use = NO_USE
 
     @property
     def is_empty(self) -> bool:
-        return not self.problem.builds and not self.problem.parts
+        return not self.problem.builds and not self.problem.parts and not self.problem.routes
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,22 +87,27 @@ def take_snapshot(
     backlog_share: float = 1.0,
     without: Mapping[str, str] = MappingProxyType({}),
     learnt: Learnt = NOTHING_LEARNT,
+    known: KnownBuilds | None = None,
+    use: Use = NO_USE,
 ) -> Snapshot:
     """What there is to make, on what, by whom and when.
 
     `announced` are (id, machine, start UTC). `without` are jobs and queued builds to leave out, with
     the reason; `backlog_share` below 1 plans that much less far ahead. Durations and the room before
-    due dates follow what was `learnt`.
+    due dates follow what was `learnt`. What is `known` from the snapshots before is not made anew.
     """
     # Due dates may lie in the past; the problem's clock has no negative times.
-    origin_s = min([now_s, *(job.due_at for job in farm.jobs.values() if job.due_at is not None)])
+    known = KnownBuilds() if known is None else known
+    earliest_s = min([now_s, *(job.due_at for job in farm.jobs.values() if job.due_at is not None)])
+    origin_s = known.begin(earliest_s, learnt)
     machines = {name: machine for name, machine in farm.machines.items() if _usable(farm, machine)}
     specs = {name: shop.specs[name] for name in machines if name in shop.specs}
     left_out: dict[str, str] = {}
     ables = Ables(specs)
     work = list(_queued(farm, shop, ables, without, left_out))
+    later: list[Later] = []
     backlog_s = BACKLOG_FACTOR * shop.horizon_s * max(1, len(specs)) * backlog_share
-    for job in sorted(farm.jobs.values(), key=_urgency):
+    for job in _by_urgency(farm.jobs.values()):
         if wants_work(job):
             continue
         able = ables.of(can_make(demand_of(farm, job), shop))
@@ -102,17 +117,29 @@ def take_snapshot(
             left_out[job.id] = "no machine that can make it is available"
         elif backlog_s <= 0:
             left_out[job.id] = "later: earlier work fills the planning horizon"
+            runs, each_s = _amount(job, able.specs, math.inf)
+            later.append(Later(job.id, runs, each_s, able.names))
         else:
             count, each_s = _amount(job, able.specs, backlog_s)
             backlog_s -= count * each_s
             work.append(_Work(job.id, (job,), able, count))
-    types = _types(specs, work)
+    types = _types(specs, work, learnt)
     setups: dict[tuple[Hashable, ...], str] = {}
     beds = [spec for spec in specs.values() if spec.chamber is not None]
     batched = [_of_parts(each, beds) for each in work]
     of_parts = [each for each, parts in zip(work, batched, strict=True) if parts]
     whole = [each for each, parts in zip(work, batched, strict=True) if not parts]
-    builds = tuple(_build(each, machines, setups, origin_s, learnt) for each in whole)
+    waiting = [each for each in whole if each.fitting[0].is_station]
+    whole = [each for each in whole if not each.fitting[0].is_station]
+    builds = tuple(_build(each, _setup_of(each, machines, setups), now_s, origin_s, known) for each in whole)
+    known.end({each.id for each in whole})
+    free_s = {
+        name: max(0.0, free_at(farm, machines[name], spec, learnt.ratio(kind_of(spec))) - origin_s)
+        for name, spec in specs.items()
+    }
+    finishing = Finisher(farm, shop, specs, types, free_s, learnt).planned(
+        waiting, zip(whole, builds, strict=True), free_at, origin_s
+    )
     problem = p.Problem(
         now_s=now_s - origin_s,
         objective="weighted_tardiness",
@@ -122,25 +149,34 @@ def take_snapshot(
         },
         crews=tuple(p.Crew(name, name, people) for name, people in shop.people.items()),
         clear_s=shop.clear_s,
-        changeover_s=_changeovers(shop, builds),
+        changeover_s=changeovers(shop, builds),
         machines=tuple(
-            _machine(farm, machines[name], spec, types, origin_s, learnt) for name, spec in specs.items()
+            _machine(machines[name], spec, types[name], free_s[name])
+            for name, spec in specs.items()
+            if not spec.is_station
         ),
-        builds=builds,
+        builds=finishing.builds,
         parts=tuple(part for each in of_parts for part in _parts(each, origin_s)),
-        announced=tuple(
-            p.Announced(run, machine, max(0.0, start - origin_s))
-            for run, machine, start in announced
-            if machine in specs
-        ),
         operator_price=shop.operator_price,
         buffers=learnt.buffers(shop.due_buffers),
+        flow_price=FLOW_PRICE,
+        stations=finishing.stations,
+        routes=finishing.routes,
     )
-    return Snapshot(problem, origin_s, farm.revision, left_out)
+    problem = with_limits(with_wishes(problem, announced, origin_s), farm, shop, origin_s, use)
+    begun_at = finishing.waiting
+    return Snapshot(problem, origin_s, farm.revision, left_out, begun_at, tuple(later), learnt, use)
 
 
-def _urgency(job: Job) -> tuple[bool, float, float, float]:
-    return (job.due_at is None, job.due_at or 0.0, -job.priority, job.submitted_at)
+def _by_urgency(jobs: Iterable[Job]) -> list[Job]:
+    """By due date, those without one last; then by priority; then as they came.
+
+    Sorted by one number after another: with tuples all other threads would wait ten times as long.
+    """
+    ordered = sorted(jobs, key=lambda job: job.submitted_at)
+    ordered.sort(key=lambda job: -job.priority)
+    ordered.sort(key=lambda job: math.inf if job.due_at is None else job.due_at)
+    return ordered
 
 
 def _usable(farm: Farm, machine: Machine) -> bool:
@@ -214,7 +250,8 @@ def _of_parts(work: _Work, beds: Iterable[MachineSpec]) -> bool:
 def _parts(work: _Work, origin_s: float) -> Iterator[p.Part]:
     job, shape = work.jobs[0], work.jobs[0].shape
     assert shape is not None
-    bundle = _bundle(work)
+    chambers = [spec.chamber for spec in work.fitting if spec.chamber is not None]
+    bundle = bundle_of(shape, work.count, chambers)
     for number, first in enumerate(range(0, work.count, bundle), 1):
         pieces = min(bundle, work.count - first)
         yield p.Part(
@@ -223,6 +260,8 @@ def _parts(work: _Work, origin_s: float) -> Iterator[p.Part]:
             volume_mm3=shape.volume_mm3 * pieces,
             height_mm=shape.height_mm,
             area_mm2=shape.area_mm2 * pieces,
+            size_mm=block_mm(shape, pieces),
+            outline_mm=shape.outline_mm if pieces == 1 else None,
             precision=shape.precision,
             release_s=0.0,
             due_s=None if job.due_at is None else job.due_at - origin_s,
@@ -230,41 +269,38 @@ def _parts(work: _Work, origin_s: float) -> Iterator[p.Part]:
         )
 
 
-def _bundle(work: _Work) -> int:
-    """How many of a job's powder parts are planned as one."""
-    shape = work.jobs[0].shape
-    plates = [spec.chamber.area_mm2 for spec in work.fitting if spec.chamber is not None]
-    if shape is None or not plates:
-        return 1
-    by_plate = int(min(plates) / BUNDLES_PER_PLATE / shape.area_mm2)
-    return max(1, min(by_plate, -(-work.count // BUNDLES_PER_JOB)))
-
-
-def _build(
-    work: _Work,
-    machines: Mapping[str, Machine],
-    setups: dict[tuple[Hashable, ...], str],
-    origin_s: float,
-    learnt: Learnt,
-) -> p.Build:
+def _setup_of(work: _Work, machines: Mapping[str, Machine], setups: dict[tuple[Hashable, ...], str]) -> str:
+    """The setup to plan with; `setups` are those found so far."""
     made: Build | Job = work.build or work.jobs[0]
     first = work.fitting[0]
-    if first.is_station:
-        setup = STATION_SETUP
-    elif first.chamber is not None:
-        setup = first.material or "-"
-    else:
-        key = (made.material, made.nozzle_mm, work.able)
-        if key not in setups:
-            setups[key] = _setup(made.material, made.nozzle_mm, [machines[s.name] for s in work.fitting])
-        setup = setups[key]
+    if first.chamber is not None:
+        return first.material or "-"
+    key = (made.material, made.nozzle_mm, work.able)
+    if key not in setups:
+        setups[key] = likely_setup(made.material, made.nozzle_mm, [machines[s.name] for s in work.fitting])
+    return setups[key]
+
+
+def _build(work: _Work, setup: str, now_s: float, origin_s: float, known: KnownBuilds) -> p.Build:
+    """The work as a build; of a job's that has not changed the one that is known."""
+    job, waited = work.jobs[0], waited_days(now_s - work.jobs[0].submitted_at)
+    key = (setup, work.count, waited if job.due_at is None else 0, *work.able.of_type)
+    build = known.get(job, key) if work.build is None else None
+    if build is None:
+        build = aged(_made(work, setup, origin_s), waited)
+        if work.build is None:
+            known.keep(job, key, build)
+    return build
+
+
+def _made(work: _Work, setup: str, origin_s: float) -> p.Build:
     dues = [job.due_at for job in work.jobs if job.due_at is not None]
     count, parts = _loads(work)
     return p.Build(
         id=work.id,
         setup=setup,
         duration_s={
-            kind: _duration_s(work, spec, parts) * learnt.ratio(kind_of(spec))
+            kind: _duration_s(work, spec, parts) * work.able.ratio_of[kind]
             for kind, spec in work.able.of_type.items()
         },
         release_s=0.0,
@@ -287,36 +323,15 @@ def _loads(work: _Work) -> tuple[int, int]:
 def _duration_s(work: _Work, spec: MachineSpec, parts: int) -> float:
     """Of one run, with `parts` powder parts where it is a load that is still to be made up."""
     shape, chamber = work.jobs[0].shape, spec.chamber
-    if spec.is_station:
-        return spec.operation_s
     if work.build is not None or shape is None or chamber is None:
         return (work.build or work.jobs[0]).duration_s
-    volume_mm3 = shape.volume_mm3 * parts
-    return chamber.setup_s + chamber.s_per_mm3 * volume_mm3 + chamber.s_per_mm * shape.height_mm
-
-
-def _setup(material: str | None, nozzle_mm: float | None, machines: Iterable[Machine]) -> str:
-    """The setup to plan with. A family, or no wish at all, is what most of the machines have loaded now."""
-    loaded = Counter(
-        (machine.material, machine.nozzle_mm)
-        for machine in machines
-        if machine.material is not None and satisfies(machine.material, material)
-    )
-    mounted = {pair: count for pair, count in loaded.items() if nozzle_mm in (None, pair[1])}
-    best = max(mounted or loaded, key=lambda pair: (loaded[pair], setup_name(*pair)), default=None)
-    if best is None:
-        return setup_name(material, nozzle_mm)
-    return setup_name(best[0], best[1] if nozzle_mm is None else nozzle_mm)
-
-
-def setup_name(material: str | None, nozzle_mm: float | None) -> str:
-    return f"{material or '-'}|{nozzle_mm:g}" if nozzle_mm is not None else (material or "-")
+    return chamber.load_s(shape.volume_mm3 * parts, shape.height_mm)
 
 
 # --- machines -------------------------------------------------------------------------------
 
 
-def _types(specs: Mapping[str, MachineSpec], work: Iterable[_Work]) -> dict[str, str]:
+def _types(specs: Mapping[str, MachineSpec], work: Iterable[_Work], learnt: Learnt) -> dict[str, str]:
     """Machines of one type are the same to the planner: alike, and able to make the very same work."""
     ables = list(dict.fromkeys(each.able for each in work))
     able: dict[str, list[int]] = {name: [] for name in specs}
@@ -331,29 +346,21 @@ def _types(specs: Mapping[str, MachineSpec], work: Iterable[_Work]) -> dict[str,
         types[name] = known.setdefault(tuple(able[name]), f"{alike}~{len(known)}" if known else alike)
     for each in ables:
         each.of_type = {types[spec.name]: spec for spec in reversed(each.specs)}
+        each.ratio_of = {kind: learnt.ratio(kind_of(spec)) for kind, spec in each.of_type.items()}
     return types
 
 
-def _machine(
-    farm: Farm,
-    machine: Machine,
-    spec: MachineSpec,
-    types: Mapping[str, str],
-    origin_s: float,
-    learnt: Learnt,
-) -> p.Machine:
+def _machine(machine: Machine, spec: MachineSpec, type_: str, free_s: float) -> p.Machine:
     chamber = spec.chamber
-    if spec.is_station:
-        setup: str | None = STATION_SETUP
-    elif chamber is not None:
-        setup = spec.material or "-"
+    if chamber is not None:
+        setup: str | None = spec.material or "-"
     else:
         setup = setup_name(machine.material, machine.nozzle_mm)
     return p.Machine(
         name=spec.name,
-        type=types[spec.name],
+        type=type_,
         process=spec.process,
-        available_s=max(0.0, free_at(farm, machine, spec, learnt.ratio(kind_of(spec))) - origin_s),
+        available_s=free_s,
         setup=setup,
         chamber=None
         if chamber is None
@@ -366,6 +373,8 @@ def _machine(
             precision=chamber.precision,
             cooldown_s=chamber.cooldown_s,
             crewed=True,
+            size_mm=chamber.size_mm,
+            packing_density=chamber.packing_density,
         ),
     )
 
@@ -385,16 +394,3 @@ def free_at(farm: Farm, machine: Machine, spec: MachineSpec, ratio: float = 1.0)
 def expected_end(run: Run, build: Build | None, ratio: float = 1.0) -> float:
     """When an open run should end by its build's estimate; UTC seconds."""
     return (run.started_at or run.intent_at) + (build.duration_s * ratio if build else 0.0)
-
-
-def _changeovers(shop: Shop, builds: Iterable[p.Build]) -> p.Changeover:
-    """The configured pairs of materials, for every nozzle in use; the same setup costs nothing."""
-    if not shop.changeovers:
-        return p.Changeover(shop.changeover_s)
-    nozzles = {build.setup.rpartition("|")[2] for build in builds if "|" in build.setup}
-    pairs = tuple(
-        (f"{before}|{nozzle}", f"{after}|{nozzle}", seconds)
-        for before, after, seconds in shop.changeovers
-        for nozzle in sorted(nozzles)
-    ) + tuple((before, after, seconds) for before, after, seconds in shop.changeovers)
-    return p.Changeover(shop.changeover_s, pairs)

@@ -17,15 +17,16 @@ from farmd.daemon.blame import bug_of, fault_of, printable
 from farmd.daemon.dispatch import NewBuild
 from farmd.daemon.ids import IdSource
 from farmd.daemon.ledger import Ledger
+from farmd.daemon.rules import safe_mode
 from farmd.daemon.shop import Shop
-from farmd.driver import Driver, RunFile, StartOrder, now
+from farmd.driver import Driver, RunFile, StartOrder, now, offload
 from farmd.model import facts as f
 from farmd.model.errors import FarmdError, LinkLost, ProtocolError, Refused
 from farmd.model.lifecycle import JobState, RunState
 from farmd.model.lookup import find_build
 from farmd.model.machine import Fault
 from farmd.model.work import Build, Outcome, Run
-from farmd.store.vault import FILE_CORRUPT, FILE_MISSING
+from farmd.store.vault import FILE_CORRUPT, FILE_LOCKED, FILE_MISSING
 
 START_S = 1800.0
 """How long handing over a start may take, the file's way to the machine included (seconds of the loop)."""
@@ -111,7 +112,7 @@ class Starter:
         )
         await self._begin(run_id, build_id, facts)
 
-    def go_on(self, before: Run, actor: str) -> tuple[str, Coroutine[None, None, None]]:
+    def go_on(self, before: Run, actor: str, reason: str = "") -> tuple[str, Coroutine[None, None, None]]:
         """Start a new run where a run broke off, with what it made on the machine.
 
         A person says so and thereby gives the permit. Returns the new run's id, which is recorded, and the
@@ -128,6 +129,7 @@ class Starter:
             permit_id=self._ids.permit(),
             fence=self._ledger.farm.counters["fence"],
             file_sha256=before.file_sha256,
+            reason=reason,
         )
         return run_id, self._begin(run_id, before.build_id, [fact])
 
@@ -158,17 +160,22 @@ class Starter:
         """Send the start of an intent that is on disk, once, unless something has come between."""
         farm = self._ledger.farm
         run_log = self._log.bind(run=run_id, build=build_id)
-        if reason := self._called_off(run_id, build_id):
-            run_log.warning("start called off", why=reason)
-            self._end_unstarted(run_id, reason)
-            return
         try:
+            if (reason := self._called_off(run_id, build_id)) is None:
+                order = self._order(farm.runs[run_id], farm.builds[build_id])
+                await _check_file(order)
+                # To read the file took its time.
+                reason = self._called_off(run_id, build_id)
+            if reason is not None:
+                run_log.warning("start called off", why=reason)
+                self._end_unstarted(run_id, reason)
+                return
             async with asyncio.timeout(START_S) as self._handing_over:
-                await self._keeper.driver.start(self._order(farm.runs[run_id], farm.builds[build_id]))
+                await self._keeper.driver.start(order)
         except Refused as refused:
             run_log.warning("start refused", code=refused.code.name, what=refused.what)
             self._end_unstarted(run_id, str(refused))
-            if refused.code in (FILE_MISSING, FILE_CORRUPT):
+            if refused.code in (FILE_MISSING, FILE_CORRUPT, FILE_LOCKED):
                 self._hold_jobs(build_id, str(refused))
             return
         except TimeoutError:
@@ -195,6 +202,8 @@ class Starter:
         run, machine = farm.runs.get(run_id), farm.machines[self._keeper.name]
         if run is None or run.state is not RunState.INTENT:
             return "the run is settled already"
+        if (obstacle := safe_mode(farm)) is not None:
+            return obstacle.what
         if machine.held is not None:
             return f"a person holds the machine: {machine.held}"
         jobs = [farm.jobs[item.job_id] for item in farm.builds[build_id].items]
@@ -259,3 +268,13 @@ class Starter:
             # Where the link is what feeds the machine, opening it anew would end the run.
             adopts = self._keeper.driver.capabilities.adopts
             self._doubt(run_id, f"no evidence of a start within {EVIDENCE_S:.0f} s", look=adopts)
+
+
+async def _check_file(order: StartOrder) -> None:
+    """The file is there, whole, and can be opened, before anything is sent. Raises `Refused`.
+
+    What a driver reads of it then is checked once more, as it reads it.
+    """
+    file = order.file
+    if file is not None:
+        await offload(lambda: file.open().close())

@@ -16,6 +16,7 @@ from farmd.gcode import check_command, parse_line
 from farmd.gcode.allow import remedy
 from farmd.gcode.manual import is_harmless, is_question, leaves_bed
 from farmd.model import facts as f
+from farmd.model.apply_safety import require_normal
 from farmd.model.errors import ErrorCode, FarmdError, Refused
 from farmd.model.lifecycle import MachineState
 from farmd.model.machine import Machine
@@ -91,6 +92,7 @@ class Typing:
             raise Refused(MACHINE_NOT_READY, "there is no link to it", where=name)
         if is_question(text):
             return
+        require_normal(self._ledger.farm)
         if machine.run_id is not None or machine.state in _RUNNING:
             if not is_harmless(text):
                 raise Refused(COMMAND_IN_RUN, where=name)

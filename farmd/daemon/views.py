@@ -16,10 +16,12 @@ from farmd.daemon.shop import Shop
 from farmd.daemon.snapshot import expected_end
 from farmd.daemon.walk import Task
 from farmd.daemon.why import Waiting, Why, steps_for
+from farmd.model.access import Token
 from farmd.model.codec import encode
 from farmd.model.facts import Fact
 from farmd.model.farm import Farm
 from farmd.model.lifecycle import JobState, MachineState, RunState
+from farmd.model.safe_mode import SafeMode
 from farmd.model.work import Build, Job, Run
 
 View = dict[str, Any]
@@ -182,7 +184,9 @@ def plan_view(schedule: Schedule) -> View:
         "made_at": iso(schedule.made_at),
         "policy": schedule.policy,
         "status": schedule.status,
+        "learnt": schedule.learnt,
         "steps": [step_view(step) for step in schedule.all_steps()],
+        "finishing": [{**step_view(step), "operation": step.operation} for step in schedule.finishing],
         "left_out": dict(schedule.left_out),
         "reasons": list(schedule.reasons),
     }
@@ -212,6 +216,19 @@ def _waiting_view(waiting: Waiting) -> View:
     return view
 
 
+def token_view(token: Token, now_s: float) -> View:
+    """A token as it stands; of its secret nothing."""
+    state = "revoked" if token.revoked_at is not None else "good" if token.is_good(now_s) else "expired"
+    return {
+        "name": token.name,
+        "role": token.role.value,
+        "state": state,
+        "added_at": iso(token.added_at),
+        "expires_at": iso(token.expires_at),
+        "revoked_at": iso(token.revoked_at),
+    }
+
+
 def fact_view(seq: int, fact: Fact) -> View:
     """A record of the journal as an event."""
     return event_view(seq, type(fact).__name__, encode(fact))
@@ -221,6 +238,8 @@ def event_view(seq: int, kind: str, body: View) -> View:
     """The same from the fields of a fact as JSON values, which is how the store gives them."""
     fields = dict(body)
     at, actor = fields.pop("at"), fields.pop("actor")
+    # The hash of a token is of no use to anybody who reads what happened.
+    fields.pop("sha256", None)
     if "file" in fields:
         # The summary of a file, its picture included, is asked for by itself.
         fields["file"] = {key: value for key, value in fields["file"].items() if key != "summary"}
@@ -230,3 +249,12 @@ def event_view(seq: int, kind: str, body: View) -> View:
 def _makes(farm: Farm, run: Run, job: Job) -> bool:
     build = farm.builds.get(run.build_id)
     return build is not None and any(item.job_id == job.id for item in build.items)
+
+
+def safe_mode_view(safe: SafeMode) -> View:
+    return {
+        "cause": safe.cause.value,
+        "what": safe.what,
+        "since": iso(safe.since),
+        "remedy": safe.remedy,
+    }

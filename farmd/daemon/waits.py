@@ -6,12 +6,13 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from farmd.daemon.finishing import BEHIND
 from farmd.daemon.planned_names import job_of_part, work_of_run
 from farmd.daemon.schedule import Schedule, Step
 from farmd.daemon.snapshot import Snapshot
 from farmd.model.farm import Farm
 from farmd.planner.chains import Link
-from farmd.planner.explain import Explainer, Explanation, Wait
+from farmd.planner.explain import Explainer, Explanation, Lateness, Wait
 from farmd.planner.plans import Plan
 
 
@@ -41,6 +42,8 @@ class Told:
     origin_s: float = 0.0
     steps: Mapping[str, Explanation] = field(default_factory=dict)
     works: Mapping[str, str] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict)
+    """By which factor an owner's work weighs more or less in the plan; what is not named, as it says."""
 
     def step(self, step: Step) -> Explanation | None:
         return self.steps.get(step.run_name)
@@ -76,15 +79,45 @@ def tell(plan: Plan | None, snapshot: Snapshot | None, steps: Iterable[Step]) ->
     """What can be said of these steps of a plan. May take a tenth of a second with thousands of steps."""
     if plan is None or snapshot is None:
         return NOTHING_TOLD
+    steps = list(steps)
     explainer = Explainer(snapshot.problem, plan)
     by_name = explainer.chains.by_name
     told = {
         step.run_name: explainer.step(by_name[step.run_name]) for step in steps if step.run_name in by_name
     }
+    told |= {step.run_name: _at_station(explainer, step) for step in steps if step.operation}
     names = {name for each in told.values() for wait in each.waits for name in wait.by}
     names |= {each.name for seen in told.values() if seen.late is not None for each in seen.late.ahead}
-    works = {name: _work(by_name[name]) for name in names if name in by_name}
-    return Told(snapshot.origin_s, told, works)
+    works = {
+        name: _work(by_name[name]) if name in by_name else work_of_run(name).removesuffix(BEHIND)
+        for name in names
+    }
+    return Told(snapshot.origin_s, told, works, snapshot.use.weights)
+
+
+def _at_station(explainer: Explainer, step: Step) -> Explanation:
+    """Of an operation that can begin: what it waits for, and by how much its route is late if it is the last."""
+    story = explainer.routes.operation(f"{step.run_name}/{step.operation}")
+    waits = tuple(Wait(w.kind, w.from_s, w.until_s, w.what, w.by) for w in story.waits)
+    kept = [wait.kind for wait in waits if wait.kind != "clear"]
+    cost_s = story.late_s * story.weight
+    late = Lateness(story.late_s, cost_s, math.inf, ()) if story.late_s > 0 else None
+    return Explanation(
+        name=step.run_name,
+        machine=story.station,
+        crew=story.crew,
+        before=None,
+        setup=None,
+        operator_start_s=story.start_s,
+        start_s=story.start_s,
+        end_s=story.end_s,
+        cost_s=cost_s,
+        binds=kept[-1] if kept else "now",
+        waits=waits,
+        announced=None,
+        alternatives=(),
+        late=late,
+    )
 
 
 def _work(link: Link) -> str:

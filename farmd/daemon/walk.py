@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from farmd.daemon.counting import how_to_clear
 from farmd.daemon.dispatch import NewBuild, still_wanted
+from farmd.daemon.limits import short_lot
 from farmd.daemon.live import Live, Lives, Trouble
 from farmd.daemon.rules import wanted_material, wrong_setup
 from farmd.daemon.schedule import Schedule, Step
@@ -90,7 +91,7 @@ def _tasks(
     if machine.permit is None:
         tasks.append(_clear(farm, shop, machine, step))
     if step is not None and wanted is not None:
-        tasks += _load(machine, spec, step, wanted)
+        tasks += _load(farm, shop, machine, spec, step, wanted)
     return tasks
 
 
@@ -118,13 +119,18 @@ def can_go_on(farm: Farm, shop: Shop, machine: Machine) -> bool:
     return run.place is not None and run.place.line is not None and run.place.z_mm is not None
 
 
-def _load(machine: Machine, spec: MachineSpec, step: Step, wanted: NewBuild | Build) -> list[Task]:
+def _load(
+    farm: Farm, shop: Shop, machine: Machine, spec: MachineSpec, step: Step, wanted: NewBuild | Build
+) -> list[Task]:
     obstacle = wrong_setup(machine, spec, wanted)
+    short = short_lot(farm, shop, machine, wanted) if obstacle is None else None
+    obstacle = obstacle or short
     if obstacle is None:
         return []
     material = wanted_material(spec, wanted) or machine.material
     nozzle_mm = None if spec.chamber or wanted.nozzle_mm == machine.nozzle_mm else wanted.nozzle_mm
     what = f"load {material}" + (f", nozzle {nozzle_mm:g} mm" if nozzle_mm else "")
+    what = f"change the spool: {short.what}" if short is not None else what
     at = step.start_at if step.operator_at is None else step.operator_at
     from_at = max(machine.ready_at, machine.since)
     command = obstacle.remedy.strip("`")

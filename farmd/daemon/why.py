@@ -5,7 +5,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from farmd.daemon.rules import Obstacle, builds_of, demand_of, fitness, readiness, wants_work, wrong_setup
+from farmd.daemon.limits import not_now
+from farmd.daemon.rules import (
+    Obstacle,
+    builds_of,
+    demand_of,
+    fitness,
+    readiness,
+    safe_mode,
+    wants_work,
+    wrong_setup,
+)
 from farmd.daemon.schedule import Schedule, Step
 from farmd.daemon.shop import Shop
 from farmd.daemon.waits import NOTHING_TOLD, Passed, Reason, Told, reasons_of
@@ -65,16 +75,32 @@ class Why:
     waiting: tuple[Waiting, ...] = ()
 
 
-def why(farm: Farm, schedule: Schedule, shop: Shop, job: Job, told: Told = NOTHING_TOLD) -> Why:
-    """Why the job's missing parts are not being made this moment. `told` is of `next_steps`."""
+def why(
+    farm: Farm,
+    schedule: Schedule,
+    shop: Shop,
+    job: Job,
+    told: Told = NOTHING_TOLD,
+    now_s: float | None = None,
+) -> Why:
+    """Why the job's missing parts are not being made this moment. `told` is of `next_steps`.
+
+    With `now_s`, machines also tell what keeps it from starting there just now.
+    """
     steps = steps_for(farm, schedule, job)
     first = steps[0] if steps else None
     own, queued = wants_work(job), _queued(farm, job)
     waiting = _waiting(farm, schedule, job, steps, told)
-    if own is not None and not queued:
+    if (unsafe := safe_mode(farm)) is not None:
+        answer = unsafe
+    elif own is not None and not queued:
         answer = own
     elif first is not None:
-        kept = [wait.what for wait in _of(first, waiting).waits if wait.kind not in ("clear", "changeover")]
+        kept = [
+            wait.what
+            for wait in _of(first, waiting).waits
+            if wait.kind not in ("clear", "changeover", "spool")
+        ]
         because = f": {', then '.join(kept)}" if kept else ""
         answer = Obstacle(
             "planned", f"planned on {first.machine}{because}", "see `farmctl next` for what people must do"
@@ -87,18 +113,28 @@ def why(farm: Farm, schedule: Schedule, shop: Shop, job: Job, told: Told = NOTHI
     return Why(
         job_id=job.id,
         state=job.state.value,
-        what=answer.what,
+        what=answer.what + _weighed(job, told),
         remedy=answer.remedy,
         start_at=first.start_at if first else None,
         end_at=max((step.end_at for step in steps), default=None),
         machine=first.machine if first else None,
         machines=tuple(
-            _answer(farm, schedule, shop, job, name, wanted or [PRINT], ends.get(name))
+            _answer(farm, schedule, shop, job, name, wanted or [PRINT], ends.get(name), now_s)
             for name in sorted(farm.machines)
             if name in shop.specs
         ),
         waiting=waiting,
     )
+
+
+def _weighed(job: Job, told: Told) -> str:
+    """That the plan weighs the job by another factor than its priority says, and why."""
+    factor = told.weights.get(job.owner, 1.0)
+    if factor == 1.0:
+        return ""
+    had = "less" if factor > 1.0 else "more"
+    because = f"{job.owner} had {had} of the machines lately than others"
+    return f"; it weighs {factor:.3g} times its priority, since {because}"
 
 
 def next_steps(farm: Farm, schedule: Schedule, job: Job) -> list[Step]:
@@ -172,12 +208,15 @@ def _answer(
     name: str,
     wanted: list[str],
     end_at: float | None,
+    now_s: float | None,
 ) -> MachineAnswer:
     """Of what the job wants done, the machine is asked for what it does; for the first where it does nothing of it."""
     spec, machine = shop.specs[name], farm.machines[name]
     operation = next((each for each in wanted if each in spec.operations), wanted[0])
     obstacle = fitness(demand_of(farm, job, operation), spec, shop) or readiness(machine, farm)
     obstacle = obstacle or wrong_setup(machine, spec, job)
+    if obstacle is None and now_s is not None:
+        obstacle = not_now(farm, shop, machine, job, now_s)
     if obstacle is None:
         obstacle = _queue(farm, schedule, job, name)
     known = end_at if end_at is not None and math.isfinite(end_at) else None

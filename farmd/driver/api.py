@@ -131,6 +131,10 @@ class Driver(abc.ABC):
     settings_type: ClassVar[type[DriverSettings]]
     capabilities: Capabilities
     """Of the class; an instance may have its own, by its settings."""
+    fence: int = 0
+    """The epoch of the farm in whose name this instance commands, set before `serve`. A driver whose machine is
+    behind a gateway sends it with every command that can move something; the gateway refuses any that is lower
+    than one it has seen."""
 
     @abc.abstractmethod
     def __init__(self, machine: MachineSpec, settings: DriverSettings, *, state_dir: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from importlib.metadata import EntryPoint, entry_points
 
 from farmd.driver.api import Driver
@@ -21,7 +22,9 @@ BROKEN_DRIVER = ErrorCode(
 )
 
 
+@functools.cache
 def _entries() -> dict[str, EntryPoint]:
+    """Read once: it takes milliseconds, and a farm asks for each of its machines."""
     return {entry.name: entry for entry in entry_points(group=GROUP)}
 
 

@@ -11,6 +11,7 @@ from farmd.gcode.lines import ByteSource, bare_command, executable_lines, number
 from farmd.gcode.mesh import MeshFile, read_mesh
 from farmd.gcode.read import gcode_text, is_mesh, open_gcode, read_sliced
 from farmd.gcode.safety import Limits, Violation, check_command, check_safety, limits_of
+from farmd.gcode.source import Readable
 from farmd.gcode.summary import Box, Finding, SlicedFile, Thumbnail
 from farmd.gcode.threemf import holds_gcode
 
@@ -24,6 +25,7 @@ __all__ = [
     "Finding",
     "Limits",
     "MeshFile",
+    "Readable",
     "SlicedFile",
     "Thumbnail",
     "Violation",

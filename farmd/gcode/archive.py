@@ -12,7 +12,6 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import IO, BinaryIO, NoReturn
 from xml.parsers import expat
 
@@ -26,6 +25,7 @@ from farmd.gcode.formats import (
     ZIP_MAGIC,
 )
 from farmd.gcode.lines import ByteSource
+from farmd.gcode.source import Readable
 from farmd.model.errors import Refused
 
 ENTRIES_LIMIT = 1000
@@ -113,7 +113,7 @@ def _damage_refused() -> Iterator[None]:
 
 
 @contextmanager
-def open_archive(path: Path) -> Iterator[Archive]:
+def open_archive(path: Readable) -> Iterator[Archive]:
     """Open a zip file after looking at its directory; raises `Refused` for a damaged or unsafe one."""
     with path.open("rb") as stream:
         if stream.read(len(ZIP_MAGIC)) != ZIP_MAGIC:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO, Literal
 
 import numpy as np
@@ -19,6 +18,7 @@ from farmd.gcode.formats import DAMAGED, EMPTY, NOT_MESH, TRUNCATED, file_kind
 from farmd.gcode.hull import Hull, Polygon, area
 from farmd.gcode.lines import text_blocks
 from farmd.gcode.meshxml import read_model
+from farmd.gcode.source import Readable
 from farmd.gcode.summary import Vector
 from farmd.model.errors import ErrorCode, Refused
 
@@ -57,7 +57,7 @@ class MeshFile:
     closed: bool
 
 
-def read_mesh(path: Path, *, name: str = "") -> MeshFile:
+def read_mesh(path: Readable, *, name: str = "") -> MeshFile:
     """Read an STL (binary or ASCII) or the model in a 3MF; `name` (default: the path's) says the kind.
 
     Raises `Refused` for other files, wrong lengths, and meshes without volume.
@@ -80,7 +80,7 @@ def read_mesh(path: Path, *, name: str = "") -> MeshFile:
         raise Refused(error.code, error.what, where=name, remedy=error.remedy) from error
 
 
-def _read_stl(path: Path) -> MeshFile:
+def _read_stl(path: Readable) -> MeshFile:
     size = path.stat().st_size
     if size == 0:
         raise Refused(EMPTY)

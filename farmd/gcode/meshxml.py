@@ -10,13 +10,13 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from farmd.gcode.archive import Archive, Attributes, open_archive, read_xml
 from farmd.gcode.formats import DAMAGED, NOT_MESH, UNSAFE
+from farmd.gcode.source import Readable
 from farmd.model.errors import Refused
 
 TRIANGLES_LIMIT = 50_000_000
@@ -97,7 +97,7 @@ class _Model:
         return (part, values["objectid"]), matrix
 
 
-def read_model(path: Path) -> Iterator[NDArray[np.float64]]:
+def read_model(path: Readable) -> Iterator[NDArray[np.float64]]:
     """The bodies on the plate of a 3MF in mm, each as triangles of shape (n, 3, 3).
 
     A body is one mesh of one item; raises `Refused` for a package that is damaged, unsafe or empty.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from farmd.gcode.archive import open_archive
@@ -13,6 +12,7 @@ from farmd.gcode.formats import EMPTY, UNSUPPORTED, file_kind
 from farmd.gcode.lines import ByteSource
 from farmd.gcode.scan import Scanner
 from farmd.gcode.slicers import described
+from farmd.gcode.source import Readable
 from farmd.gcode.summary import SlicedFile
 from farmd.gcode.threemf import chosen_plate, holds_gcode, open_plate, plate_numbers, scan_plate
 from farmd.model.errors import Refused
@@ -21,7 +21,7 @@ Progress = Callable[[int, int], None]
 
 
 def read_sliced(
-    path: Path, *, name: str = "", plate: int | None = None, progress: Progress | None = None
+    path: Readable, *, name: str = "", plate: int | None = None, progress: Progress | None = None
 ) -> SlicedFile:
     """Read a sliced file once, in constant memory.
 
@@ -46,7 +46,7 @@ def read_sliced(
         raise Refused(error.code, error.what, where=name, remedy=error.remedy) from error
 
 
-def is_mesh(name: str, path: Path | None = None) -> bool:
+def is_mesh(name: str, path: Readable | None = None) -> bool:
     """Whether a file is a mesh by its name. With its `path`, a plain .3mf is opened and is one only when
     it holds no sliced plate; raises `Refused` for a .3mf that is damaged or unsafe."""
     lower = name.lower()
@@ -67,14 +67,14 @@ class _Ticker:
             self._progress(self._done, self._total)
 
 
-def _read_text(path: Path, tick: _Ticker) -> SlicedFile:
+def _read_text(path: Readable, tick: _Ticker) -> SlicedFile:
     scanner = Scanner()
     with path.open("rb") as stream:
         scanner.read(stream, tick)
     return SlicedFile(kind="gcode", **_scanned(scanner))
 
 
-def _read_binary(path: Path, tick: _Ticker) -> SlicedFile:
+def _read_binary(path: Readable, tick: _Ticker) -> SlicedFile:
     scanner = Scanner()
     with path.open("rb") as stream:
         text = BinaryGcode(stream, tick)
@@ -82,7 +82,7 @@ def _read_binary(path: Path, tick: _Ticker) -> SlicedFile:
     return SlicedFile(kind="bgcode", **_scanned(scanner))
 
 
-def _read_plate(path: Path, plate: int | None, progress: Progress | None) -> SlicedFile:
+def _read_plate(path: Readable, plate: int | None, progress: Progress | None) -> SlicedFile:
     with open_archive(path) as archive:
         chosen = chosen_plate(archive, plate)
         entry = f"Metadata/plate_{chosen}.gcode"
@@ -102,7 +102,7 @@ def _scanned(scanner: Scanner) -> dict[str, Any]:
 
 
 @contextmanager
-def open_gcode(path: Path, *, name: str = "", plate: int | None = None) -> Iterator[ByteSource]:
+def open_gcode(path: Readable, *, name: str = "", plate: int | None = None) -> Iterator[ByteSource]:
     """The text of a sliced file's commands, for `executable_lines`: the file, or a plate in a 3MF.
 
     Raises `Refused` for meshes; while it is read, for what is damaged.

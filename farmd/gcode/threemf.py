@@ -6,13 +6,13 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from farmd.gcode.archive import Archive, Attributes, open_archive, read_xml
 from farmd.gcode.formats import DAMAGED, NOT_SLICED, THUMBNAIL_LIMIT
 from farmd.gcode.lines import ByteSource
 from farmd.gcode.notes import Notes, leading_number, png_thumbnail
 from farmd.gcode.scan import Scanner
+from farmd.gcode.source import Readable
 from farmd.model.errors import Refused
 
 _PLATE = re.compile(r"Metadata/plate_(\d{1,4})\.gcode")
@@ -25,7 +25,7 @@ def plate_numbers(archive: Archive) -> tuple[int, ...]:
     return tuple(sorted(int(found[1]) for name in archive.names if (found := _PLATE.fullmatch(name))))
 
 
-def holds_gcode(path: Path) -> bool:
+def holds_gcode(path: Readable) -> bool:
     """Whether a 3MF holds a sliced plate; raises `Refused` for a damaged or unsafe archive."""
     with open_archive(path) as archive:
         return plate_numbers(archive) != ()
@@ -42,7 +42,7 @@ def chosen_plate(archive: Archive, plate: int | None) -> int:
 
 
 @contextmanager
-def open_plate(path: Path, plate: int | None) -> Iterator[ByteSource]:
+def open_plate(path: Readable, plate: int | None) -> Iterator[ByteSource]:
     """The G-code of one plate as a stream of text."""
     with open_archive(path) as archive, archive.open(_entry(chosen_plate(archive, plate))) as stream:
         yield stream

@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from farmd.model import apply_access as access
 from farmd.model import apply_machines as machines
+from farmd.model import apply_safety as safety
 from farmd.model import apply_work as work
 from farmd.model import facts as f
 from farmd.model.farm import Entity, Farm
@@ -24,6 +26,12 @@ def apply(farm: Farm, fact: f.Fact) -> tuple[Entity, ...]:
 _RULES: dict[type[f.Fact], Callable[[Farm, Any], Iterable[Entity]]] = {
     f.DaemonStarted: work.daemon_started,
     f.DaemonStopped: work.daemon_stopped,
+    f.SafeModeEntered: safety.safe_mode_entered,
+    f.SafeModeLeft: safety.safe_mode_left,
+    f.ClockJumped: safety.clock_jumped,
+    f.FarmRestored: safety.farm_restored,
+    f.TokenAdded: access.token_added,
+    f.TokenRevoked: access.token_revoked,
     f.FileStored: work.file_stored,
     f.JobSubmitted: work.job_submitted,
     f.JobEdited: work.job_edited,

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from farmd.model import facts as f
+from farmd.model.apply_safety import require_normal
 from farmd.model.errors import Refused
 from farmd.model.farm import Entity, Farm, Gone
 from farmd.model.lifecycle import BuildState, JobState, MachineState, RunState
@@ -95,6 +96,7 @@ def noted(farm: Farm, fact: f.MachineAsked | f.CommandSent | f.CommandAnswered) 
 
 
 def machine_cleared(farm: Farm, fact: f.MachineCleared) -> Iterable[Entity]:
+    require_normal(farm)
     machine = find_machine(farm, fact.machine)
     if machine.run_id or machine.state in (MachineState.BUSY, MachineState.FOREIGN):
         raise Refused(NOT_CLEARABLE, "something is running on it", where=machine.name)

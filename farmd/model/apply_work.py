@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from farmd.model import facts as f
+from farmd.model.apply_safety import require_normal
 from farmd.model.errors import Refused
 from farmd.model.farm import Counter, Entity, Farm
 from farmd.model.lifecycle import BUILD, JOB, RUN, BuildState, JobState, MachineState, step
@@ -203,7 +204,8 @@ def run_continued(farm: Farm, fact: f.RunContinued) -> Iterable[Entity]:
 
 
 def _check_new(farm: Farm, fact: f.RunIntended | f.RunContinued) -> None:
-    """Refuse a run of a daemon that has lost the farm, or one that was there before."""
+    """Refuse a run in safe mode, of a daemon that has lost the farm, or one that was there before."""
+    require_normal(farm)
     if fact.fence != farm.counters.get("fence", 0):
         raise Refused(STALE_FENCE, where=fact.run_id)
     if fact.run_id in farm.runs:

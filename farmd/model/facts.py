@@ -9,40 +9,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from farmd.model.fact import Fact as Fact
+from farmd.model.facts_farm import ClockJumped as ClockJumped
+from farmd.model.facts_farm import DaemonStarted as DaemonStarted
+from farmd.model.facts_farm import DaemonStopped as DaemonStopped
+from farmd.model.facts_farm import FarmRestored as FarmRestored
+from farmd.model.facts_farm import SafeModeEntered as SafeModeEntered
+from farmd.model.facts_farm import SafeModeLeft as SafeModeLeft
+from farmd.model.facts_farm import TokenAdded as TokenAdded
+from farmd.model.facts_farm import TokenRevoked as TokenRevoked
 from farmd.model.machine import Fault
 from farmd.model.work import FileRecord, Job, Outcome, Place
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fact:
-    """Base of all facts."""
-
-    at: float
-    actor: str
-
-
-# --- the daemon -----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DaemonStarted(Fact):
-    """A daemon took the farm. `fence` is higher than any before it; every start carries it.
-
-    No machine has a link yet; those that had one have been out of sight since `last_seen_at`.
-    """
-
-    boot_id: str
-    version: str
-    fence: int
-    last_seen_at: float = 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DaemonStopped(Fact):
-    """The daemon ended by itself."""
-
-    boot_id: str
-
 
 # --- demand ---------------------------------------------------------------------------------
 
@@ -63,13 +40,20 @@ class JobSubmitted(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobEdited(Fact):
-    """Due date, priority or quantity changed; None leaves a value, `clear_due` removes the date."""
+    """Due date, priority or quantity changed; None leaves a value, `clear_due` removes the date.
+
+    `…_before` is what a value that changed was.
+    """
 
     job_id: str
     due_at: float | None = None
     clear_due: bool = False
     priority: float | None = None
     quantity: int | None = None
+    reason: str = ""
+    due_at_before: float | None = None
+    priority_before: float | None = None
+    quantity_before: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +65,7 @@ class JobHeld(Fact):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobReleased(Fact):
     job_id: str
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +135,7 @@ class RunContinued(Fact):
     permit_id: str
     fence: int
     file_sha256: str | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,6 +243,7 @@ class MachineHeld(Fact):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MachineReleased(Fact):
     machine: str
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -296,7 +283,7 @@ class MachineCleared(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MachineAsked(Fact):
-    """Somebody asks a machine for something: `act` is pause, resume or stop.
+    """Somebody asks a machine for something: `act` is pause, resume, recover or stop.
 
     What the machine made of it is told by other facts. `run_id` is the run that was open then.
     """
@@ -332,13 +319,17 @@ class CommandAnswered(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaterialLoaded(Fact):
-    """Another material, lot or nozzle was put on a machine."""
+    """Another material, lot or nozzle was put on a machine; `…_before` is what it had."""
 
     machine: str
     material: str | None
     lot_id: str | None = None
     grams: float | None = None
     nozzle_mm: float | None = None
+    reason: str = ""
+    material_before: str | None = None
+    lot_id_before: str | None = None
+    nozzle_mm_before: float | None = None
 
 
 FACTS: dict[str, type[Fact]] = {cls.__name__: cls for cls in Fact.__subclasses__()}

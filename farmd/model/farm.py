@@ -10,7 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from farmd.model.access import Token
 from farmd.model.machine import Machine
+from farmd.model.safe_mode import SafeMode
 from farmd.model.work import Build, FileRecord, Job, Lot, Run
 
 
@@ -29,7 +31,7 @@ class Gone:
     name: str
 
 
-Entity = Job | Build | Run | Machine | Lot | FileRecord | Counter | Gone
+Entity = Job | Build | Run | Machine | Lot | FileRecord | Counter | Gone | Token | SafeMode
 
 
 @dataclass(slots=True)
@@ -45,6 +47,10 @@ class Farm:
     """By SHA-256; the files of open jobs."""
     counters: dict[str, int] = field(default_factory=dict)
     revision: int = 0
+    tokens: dict[str, Token] = field(default_factory=dict)
+    """All that ever were, by name; of two of one name the later."""
+    safe_modes: dict[str, SafeMode] = field(default_factory=dict)
+    """Why nothing may be started, by cause; empty when all is well."""
 
     def merge(self, changed: Iterable[Entity]) -> None:
         """Take over what `apply` returned; closed entities leave."""
@@ -68,6 +74,10 @@ class Farm:
                     self.files[entity.sha256] = entity
                 case Counter():
                     self.counters[entity.name] = entity.value
+                case Token():
+                    self.tokens[entity.name] = entity
+                case SafeMode():
+                    _put(self.safe_modes, entity.cause, entity)
 
     def _drop_file(self, sha256: str) -> None:
         if not any(job.file_sha256 == sha256 for job in self.jobs.values()):
@@ -84,10 +94,12 @@ class Farm:
             dict(self.files),
             dict(self.counters),
             self.revision,
+            dict(self.tokens),
+            dict(self.safe_modes),
         )
 
 
-E = TypeVar("E", Job, Build, Run)
+E = TypeVar("E", Job, Build, Run, SafeMode)
 
 
 def _put(entities: dict[str, E], key: str, entity: E) -> None:

@@ -5,6 +5,7 @@ Knows no driver, link or schedule.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +19,7 @@ STATION = "station"
 class ChamberSpec:
     """A powder-bed chamber: what fits, and how long a load takes.
 
-    `end - start = setup_s + s_per_mm3 * sum(volume) + s_per_mm * max(height)`; the chamber is free
+    `end - start = setup_s + s_per_mm3 * sum(volume) + s_per_mm * height of the build`; the chamber is free
     again after `cooldown_s` more.
     """
 
@@ -31,10 +32,28 @@ class ChamberSpec:
     precision: float = 1.0
     packing: float = 0.85
     """Share of the plate's area that a load may fill."""
+    packing_density: float | None = None
+    """Where parts lie above each other: the share of the chamber's volume that those of a load may make up."""
 
     @property
     def area_mm2(self) -> float:
         return self.size_mm[0] * self.size_mm[1] * self.packing
+
+    @property
+    def most_volume_mm3(self) -> float:
+        """Of the parts of a load together; infinite where they stand side by side."""
+        return math.inf if self.packing_density is None else self._mm2 * self.height_mm
+
+    def load_s(self, volume_mm3: float, height_mm: float) -> float:
+        """How long a load takes: of its parts the volume of all and the height of the highest."""
+        if self.packing_density is not None:
+            height_mm = max(height_mm, volume_mm3 / self._mm2)
+        return self.setup_s + self.s_per_mm3 * volume_mm3 + self.s_per_mm * height_mm
+
+    @property
+    def _mm2(self) -> float:
+        """What parts may make up of a layer, in the mean."""
+        return self.area_mm2 * (self.packing_density or 1.0)
 
 
 @dataclass(frozen=True, slots=True)

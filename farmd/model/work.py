@@ -44,6 +44,8 @@ class PartShape:
     area_mm2: float
     size_mm: tuple[float, float] | None = None
     precision: float = 0.0
+    outline_mm: tuple[tuple[float, float], ...] | None = None
+    """From above, around the corner of the bounding box at 0, 0."""
 
 
 @dataclass(frozen=True, slots=True)

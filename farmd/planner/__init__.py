@@ -20,6 +20,7 @@ from farmd.planner.problem import (
     Crew,
     Machine,
     Part,
+    PowerGroup,
     Problem,
 )
 from farmd.planner.reader import read_problem
@@ -63,6 +64,7 @@ __all__ = [
     "Placement",
     "Plan",
     "PlanningErrors",
+    "PowerGroup",
     "Problem",
     "Value",
     "Violation",

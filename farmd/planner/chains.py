@@ -6,7 +6,8 @@ solver; what is told and drawn of a plan is made from here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 from farmd.planner.plans import Assignment, Plan
 from farmd.planner.problem import Build, Machine, Part, Problem
@@ -27,8 +28,8 @@ class Due:
 class Link:
     """One assignment in its machine's chain, `position` counted from 0.
 
-    `clear_s` and `changeover_s` are a person's work, 0 where nobody is needed; `before` is the setup that it
-    finds, `setup` the one that it leaves.
+    `clear_s`, `changeover_s` and `spool_s` are a person's work, 0 where nobody is needed; `before` is the setup that
+    it finds, `setup` the one that it leaves, with `left_g` of the lot that was loaded at first (None: enough).
     """
 
     assignment: Assignment
@@ -42,10 +43,12 @@ class Link:
     clear_s: float
     changeover_s: float
     attended: bool
+    spool_s: float = 0.0
+    left_g: int | None = None
 
     @property
     def work_s(self) -> float:
-        return self.clear_s + self.changeover_s
+        return self.clear_s + self.changeover_s + self.spool_s
 
     @property
     def begins_s(self) -> float:
@@ -59,7 +62,9 @@ class Link:
 
     @property
     def cooldown_s(self) -> float:
-        return self.machine.chamber.cooldown_s if self.machine.chamber is not None else 0.0
+        """In the machine."""
+        chamber = self.machine.chamber
+        return chamber.cooldown_s if chamber is not None and chamber.boxes == 1 else 0.0
 
     @property
     def free_s(self) -> float:
@@ -101,8 +106,11 @@ class Chains:
         """Assignments of machines or runs that the problem does not have are left out."""
         self.problem = problem
         self._pairs = {(a, b): seconds for a, b, seconds in problem.changeover_s.pairs}
-        runs = {run: build for build in problem.builds for run in build.run_ids()}
-        parts = {part.id: part for part in problem.parts}
+        # What has a route is due at its end, and not when it is made.
+        later = {route.of for route in problem.routes}
+        builds = (b if b.id not in later else replace(b, due_s=None) for b in problem.builds)
+        runs = {run: build for build in builds for run in build.run_ids()}
+        parts = {p.id: p if p.id not in later else replace(p, due_s=None) for p in problem.parts}
         rows: dict[str, list[Assignment]] = {machine.name: [] for machine in problem.machines}
         for assignment in plan.assignments:
             if assignment.machine in rows:
@@ -121,7 +129,7 @@ class Chains:
         self, machine: Machine, row: list[Assignment], runs: dict[str, Build], parts: dict[str, Part]
     ) -> tuple[Link, ...]:
         chain: list[Link] = []
-        setup = machine.setup
+        setup, left = machine.setup, loaded_g(machine)
         for a in row:
             build = runs.get(a.build or "")
             batch = tuple(parts[name] for name in a.parts if name in parts)
@@ -129,6 +137,10 @@ class Chains:
                 continue
             attended = build is not None or (machine.chamber is not None and machine.chamber.crewed)
             after = setup if build is None else build.setup
+            spool_s = 0.0
+            if build is not None:
+                short, left = taken(left, build, changed=setup != after)
+                spool_s = self.problem.spool_change_s if short else 0.0
             chain.append(
                 Link(
                     assignment=a,
@@ -142,6 +154,8 @@ class Chains:
                     clear_s=self.problem.clear_s if attended else 0.0,
                     changeover_s=0.0 if build is None else self.changeover_s(setup, build.setup),
                     attended=attended,
+                    spool_s=spool_s,
+                    left_g=left,
                 )
             )
             setup = after
@@ -163,6 +177,19 @@ class Chains:
 
     def makespan_s(self) -> float:
         return max((link.assignment.end_s for link in self.links()), default=self.problem.now_s)
+
+
+def loaded_g(machine: Machine) -> int | None:
+    """Whole grams that are left of the lot on it; None for enough."""
+    return None if machine.grams_left is None else math.floor(machine.grams_left)
+
+
+def taken(left_g: int | None, build: Build, *, changed: bool) -> tuple[bool, int | None]:
+    """Whether the spool must be changed for a run, and what is left after it."""
+    if changed or left_g is None:
+        return False, None
+    more = left_g - math.ceil(build.grams)
+    return (True, None) if more < 0 else (False, more)
 
 
 def batch_name(parts: tuple[str, ...]) -> str:

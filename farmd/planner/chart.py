@@ -17,6 +17,8 @@ from farmd.planner.explain import work_of
 from farmd.planner.plans import Plan
 from farmd.planner.problem import Crew, Machine, Problem
 from farmd.planner.rota import Rota
+from farmd.planner.routes.chart import StationLanes
+from farmd.planner.routes.explain import station_works
 from farmd.planner.times import DAY_S, HOUR_S, day_clock, length
 
 AXIS = 44.0
@@ -76,25 +78,34 @@ class _Chart:
         self.chains = Chains(problem, plan)
         self.links = self.chains.links()
         self.broken = broken_wishes(self.chains)
-        self.rota = Rota(problem, (work for link in self.links if (work := work_of(link))))
+        at_stations = station_works(problem, plan)
+        self.rota = Rota(problem, [*(w for link in self.links if (w := work_of(link))), *at_stations])
+        self.stations = StationLanes(problem, plan)
         machines = problem.machines
-        self.lane = 26.0 if len(machines) <= 40 else 18.0 if len(machines) <= 120 else 13.0
-        names = [machine.name for machine in machines] + [crew.name for crew in problem.crews]
+        rows = len(machines) + len(problem.stations)
+        self.lane = 26.0 if rows <= 40 else 18.0 if rows <= 120 else 13.0
+        names = [machine.name for machine in machines] + [s.name for s in problem.stations]
+        names += [crew.name for crew in problem.crews]
         longest = max(map(len, names), default=0)
         self.left = 16 + LETTER * min(22, max(8, longest))
         self.first_s = HOUR_S * (problem.now_s // HOUR_S)
         busy_until = [link.free_s for link in self.links] + [m.available_s for m in machines]
+        busy_until += [o.end_s for o in plan.operations]
         self.last_s = max([self.first_s + 6 * HOUR_S, *busy_until])
         hours = (self.last_s - self.first_s) / HOUR_S
         self.span = min(WIDEST, max(NARROWEST, PER_HOUR * hours))
         self.width = self.left + self.span + MARGIN
-        self.crews_top = self.lane * len(machines) + (MARGIN if problem.crews else 0)
+        self.rows = rows
+        self.crews_top = self.lane * rows + (MARGIN if problem.crews else 0)
         self.height = self.crews_top + CREW * len(problem.crews) + MARGIN
         self.classes = setup_classes(link.setup or "" for link in self.links)
-        late = sum(link.late_s > TOLERANCE_S for link in self.links)
+        late = sum(link.late_s > TOLERANCE_S for link in self.links) + len(self.stations.late)
         self.title = f"Plan of {len(self.links)} steps on {len(machines)} machines"
+        if plan.operations:
+            self.title += f", {len(plan.operations)} operations at {len(problem.stations)} stations"
+        ends_s = max([self.chains.makespan_s(), *(o.end_s for o in plan.operations)])
         self.told = (
-            f"{plan.status}: from {day_clock(problem.now_s)} to {day_clock(self.chains.makespan_s())}, "
+            f"{plan.status}: from {day_clock(problem.now_s)} to {day_clock(ends_s)}, "
             f"{late} late, weighted tardiness {length(plan.value.weighted_tardiness_s)}, "
             f"{plan.value.changeovers} changeovers, {length(plan.value.operator_s)} of people's work."
             + "".join(f" {reason}." for reason in plan.reasons[:REASONS])
@@ -195,6 +206,11 @@ class _Chart:
             out.append(f'<g transform="translate(0 {row * self.lane:g})">')
             out += self._lane(machine)
             out.append("</g>")
+        for row, station in enumerate(self.problem.stations, len(self.problem.machines)):
+            out.append(f'<g transform="translate(0 {row * self.lane:g})">')
+            out.append(self._label(station.name, self.lane / 2 + min(4.0, self.lane / 3), station.type))
+            out += self.stations.lane(station, self.x, self.lane, LETTER)
+            out.append("</g>")
         out.append("</g>")
         for row, crew in enumerate(self.problem.crews):
             out.append(f'<g transform="translate(0 {self.crews_top + row * CREW:g})">')
@@ -204,7 +220,7 @@ class _Chart:
 
     def _background(self) -> Iterator[str]:
         height = self.height - MARGIN / 2
-        machines = self.lane * len(self.problem.machines)
+        machines = self.lane * self.rows
         yield f'<rect class="{"night" if self.problem.crews else "day1"}" x="{self.left:g}" '
         yield f'width="{self.span:g}" height="{machines:g}"/>'
         for start, end in self._shifts():
@@ -217,10 +233,7 @@ class _Chart:
                 f"M{self.x(at)} 0V{height:g}" for at in self._ticks(max(24, 24 * (self._hours() // 24)))
             )
             yield f'<path class="g" d="{days}"/>'
-        rows = "".join(
-            f"M0 {row * self.lane:g}H{self.left + self.span:g}"
-            for row in range(len(self.problem.machines) + 1)
-        )
+        rows = "".join(f"M0 {row * self.lane:g}H{self.left + self.span:g}" for row in range(self.rows + 1))
         yield f'<path class="g fine" d="{rows}"/>'
 
     def _shifts(self) -> list[tuple[float, float]]:
@@ -255,6 +268,10 @@ class _Chart:
             a, b = self.x(self.problem.now_s), self.x(machine.available_s)
             told = f"{machine.name} is not available before {day_clock(machine.available_s)}"
             yield self._bar("na", a, b, 3, self.lane - 6, told)
+        for begin, end in machine.shut:
+            if end > self.first_s and begin < self.last_s:
+                told = f"{machine.name} is shut from {day_clock(begin)} to {day_clock(end)}"
+                yield self._bar("na", self.x(begin), self.x(end), 3, self.lane - 6, told)
         for link in self.chains.by_machine[machine.name]:
             yield from self._step(link)
 

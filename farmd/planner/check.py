@@ -11,13 +11,22 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from farmd.planner.check_layout import Point, footprint, laid, overlap
+from farmd.planner.check_layout import (
+    Point,
+    build_height_mm,
+    footprint,
+    laid,
+    overfull,
+    overlap,
+    too_large,
+)
+from farmd.planner.check_terms import Lot, Span, broken_terms
 from farmd.planner.plans import Assignment, Plan, Value
 from farmd.planner.problem import Build, Crew, Machine, Part, Problem
+from farmd.planner.routes.check import Work, broken_routes, routed, works_of, worth
 
 TOLERANCE_S = 1.0
 LENGTH_TOLERANCE_MM = 1e-6
-AREA_TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +71,22 @@ def check(problem: Problem, plan: Plan) -> tuple[Violation, ...]:
             found += _work(problem, step)
             found += _chamber(step)
             found += _layout(step)
-    found += _people(problem, [step for chain in steps.values() for step in chain])
+    every = [step for chain in steps.values() for step in chain]
+    found += _people(problem, every, works_of(problem, plan))
+    found += (Violation(*broken) for broken in broken_terms(problem, [_span(step) for step in every]))
+    found += (Violation(*broken) for broken in broken_routes(problem, plan))
     found += _value(problem, plan, steps)
     return tuple(found)
 
 
+def _span(step: _Step) -> Span:
+    a = step.assignment
+    return Span(step.name, step.machine, step.build, step.parts, step.begins_s, a.start_s, a.end_s)
+
+
 def measure(problem: Problem, plan: Plan) -> Value:
     """The plan's value, recomputed from its assignments. Unknown names count for nothing."""
-    return _measured(problem, _steps(problem, plan, []))
+    return _measured(problem, plan, _steps(problem, plan, []))
 
 
 def _steps(problem: Problem, plan: Plan, found: list[Violation]) -> dict[str, list[_Step]]:
@@ -92,7 +109,7 @@ def _steps(problem: Problem, plan: Plan, found: list[Violation]) -> dict[str, li
     steps: dict[str, list[_Step]] = {}
     for machine_name, assignments in by_machine.items():
         machine = machines[machine_name]
-        setup = machine.setup
+        setup, lot = machine.setup, Lot(machine)
         chain = steps.setdefault(machine_name, [])
         for a in sorted(assignments, key=lambda a: (a.start_s, a.end_s)):
             if a.build is None:
@@ -103,6 +120,8 @@ def _steps(problem: Problem, plan: Plan, found: list[Violation]) -> dict[str, li
             elif a.build in runs:
                 build = runs[a.build]
                 work = problem.clear_s + _changeover(pairs, problem.changeover_s.default, setup, build.setup)
+                if lot.is_short(build, changed=setup != build.setup):
+                    work += problem.spool_change_s
                 chain.append(_Step(a, machine, build, (), work, setup != build.setup, a.build))
                 setup = build.setup
     return steps
@@ -134,17 +153,29 @@ def _everything_once(problem: Problem, plan: Plan) -> Iterator[Violation]:
 
 
 def _order_on_machine(chain: list[_Step]) -> Iterator[Violation]:
-    """A machine does one thing at a time, and a chamber cools down before it is touched again."""
+    """A machine does one thing at a time, and a chamber cools down before it is touched again, or its box does."""
     free = -math.inf
     before = ""
+    ends: list[float] = []
     for step in chain:
+        chamber = step.machine.chamber
+        boxes = 1 if chamber is None else chamber.boxes
         if step.begins_s < free - TOLERANCE_S:
             yield Violation(
                 "overlap",
                 f"{step.machine.name}: {step.name} begins at {step.begins_s:g}, "
                 f"but {before} keeps the machine until {free:g}",
             )
-        cooldown = step.machine.chamber.cooldown_s if step.machine.chamber is not None else 0.0
+        cooldown = chamber.cooldown_s if chamber is not None and boxes == 1 else 0.0
+        if chamber is not None and 1 < boxes <= len(ends):
+            cool = ends[-boxes] + chamber.cooldown_s
+            if step.begins_s < cool - TOLERANCE_S:
+                yield Violation(
+                    "no-box",
+                    f"{step.machine.name}: {step.name} begins at {step.begins_s:g}, but its {boxes} boxes "
+                    f"are full until {cool:g}",
+                )
+        ends.append(step.assignment.end_s)
         if step.assignment.end_s + cooldown >= free:
             free = step.assignment.end_s + cooldown
             before = step.name
@@ -187,7 +218,7 @@ def _duration(step: _Step) -> Iterator[Violation]:
         expected = (
             chamber.setup_s
             + chamber.s_per_mm3 * sum(part.volume_mm3 for part in step.parts)
-            + chamber.s_per_mm * max((part.height_mm for part in step.parts), default=0.0)
+            + chamber.s_per_mm * build_height_mm(chamber, step.parts)
         )
     else:
         yield Violation("wrong-machine", f"{step.name}: {step.machine.name} has no chamber")
@@ -211,7 +242,7 @@ def _work(problem: Problem, step: _Step) -> Iterator[Violation]:
         yield Violation(
             "work-too-short",
             f"{step.name}: {a.start_s - a.operator_start_s:g} s before the start; "
-            f"clearing and changeover take {step.work_s:g} s",
+            f"clearing, changeover and change of spool take {step.work_s:g} s",
         )
     if not problem.crews:
         if a.crew is not None:
@@ -231,15 +262,20 @@ def _work(problem: Problem, step: _Step) -> Iterator[Violation]:
         )
 
 
-def _people(problem: Problem, steps: list[_Step]) -> Iterator[Violation]:
+def _people(problem: Problem, steps: list[_Step], works: list[Work]) -> Iterator[Violation]:
     """At no time does a crew work at more places than it has people. Overlaps up to the tolerance are none."""
     for crew in problem.crews:
         if crew.people is not None:
-            yield from _peak(crew, crew.people, steps)
+            yield from _peak(crew, crew.people, steps, works)
 
 
-def _peak(crew: Crew, people: int, steps: list[_Step]) -> Iterator[Violation]:
+def _peak(crew: Crew, people: int, steps: list[_Step], works: list[Work]) -> Iterator[Violation]:
     events: list[tuple[float, int]] = []
+    for work in works:
+        if work.crew == crew.name and people == 0:
+            yield Violation("too-few-people", f"{work.name}: {crew.name} has nobody")
+        elif work.crew == crew.name and work.work_s > TOLERANCE_S:
+            events += [(work.start_s, 1), (work.start_s + work.work_s - TOLERANCE_S, -1)]
     for step in steps:
         start = step.assignment.operator_start_s
         if step.work_s is not None and start is not None and step.assignment.crew == crew.name:
@@ -280,18 +316,20 @@ def _chamber(step: _Step) -> Iterator[Violation]:
                 "too-precise",
                 f"part {part.id} needs precision {part.precision:g}; {step.machine.name} has {chamber.precision:g}",
             )
-    area = sum(part.area_mm2 for part in step.parts)
-    if area > chamber.area_mm2 * (1 + AREA_TOLERANCE):
-        yield Violation(
-            "overfull", f"{step.name}: {area:g} mm2 on {chamber.area_mm2:g} mm2 of {step.machine.name}"
-        )
+    for what in overfull(step.name, step.machine.name, chamber, step.parts):
+        yield Violation("overfull", what)
 
 
 def _layout(step: _Step) -> Iterator[Violation]:
     """Where the chamber's size is known, each part with a footprint has a place on the plate of its own."""
-    size = step.machine.chamber.size_mm if step.machine.chamber is not None else None
-    if size is None or step.build is not None:
+    chamber = step.machine.chamber
+    if chamber is None or chamber.size_mm is None or step.build is not None:
         return
+    if chamber.packing_density is not None:
+        for what in too_large(step.machine.name, chamber.size_mm, step.parts):
+            yield Violation("layout", what)
+        return
+    size = chamber.size_mm
     places = {placement.part: placement for placement in step.assignment.placements}
     if len(places) != len(step.assignment.placements):
         yield Violation("layout", f"{step.name}: a part is placed twice")
@@ -317,34 +355,32 @@ def _layout(step: _Step) -> Iterator[Violation]:
         there.append((part.id, points))
 
 
-def _measured(problem: Problem, steps: dict[str, list[_Step]]) -> Value:
-    tardiness, makespan, changeovers, operator = 0.0, problem.now_s, 0, 0.0
+def _measured(problem: Problem, plan: Plan, steps: dict[str, list[_Step]]) -> Value:
+    tardiness, makespan, operator = worth(problem, plan)
+    changeovers, wear, later = 0, 0.0, routed(problem)
     for chain in steps.values():
         for step in chain:
             end = step.assignment.end_s
             makespan = max(makespan, end)
             changeovers += step.changed
             operator += step.work_s or 0.0
-            for due, weight in (
-                ((step.build.due_s, step.build.weight),)
-                if step.build is not None
-                else ((part.due_s, part.weight) for part in step.parts)
-            ):
-                if due is not None:
-                    tardiness += weight * max(0.0, end - due)
-    return Value(tardiness, makespan, changeovers, operator)
+            wear += step.machine.wear_price * (end - step.assignment.start_s)
+            for made in (step.build,) if step.build is not None else step.parts:
+                if made.due_s is not None and made.id not in later:
+                    tardiness += made.weight * max(0.0, end - made.due_s)
+    return Value(tardiness, makespan, changeovers, operator, wear)
 
 
 def _value(problem: Problem, plan: Plan, steps: dict[str, list[_Step]]) -> Iterator[Violation]:
     """The stated value is the plan's own, a bound is below it, and an optimum reaches its bound."""
-    own, stated = _measured(problem, steps), plan.value
-    for name in ("weighted_tardiness_s", "makespan_s", "changeovers", "operator_s"):
+    own, stated = _measured(problem, plan, steps), plan.value
+    for name in ("weighted_tardiness_s", "makespan_s", "changeovers", "operator_s", "wear_s"):
         true, said = getattr(own, name), getattr(stated, name)
         if not abs(true - said) <= max(TOLERANCE_S if name != "changeovers" else 0.0, 1e-9 * abs(true)):
             yield Violation("value-off", f"{name} is stated as {said:.15g}; the assignments give {true:.15g}")
     objective = own.makespan_s
     if problem.objective == "weighted_tardiness":
-        objective = own.weighted_tardiness_s + problem.operator_price * own.operator_s
+        objective = own.weighted_tardiness_s + problem.operator_price * own.operator_s + own.wear_s
     slack = max(TOLERANCE_S, 1e-6 * abs(objective))
     if plan.bound is not None and plan.bound > objective + slack:
         yield Violation("bound-off", f"the lower bound {plan.bound:g} lies above the value {objective:g}")

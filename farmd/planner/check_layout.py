@@ -10,10 +10,11 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from farmd.planner.plans import Placement
-from farmd.planner.problem import Part
+from farmd.planner.problem import Chamber, Part
 
 Point = tuple[float, float]
 TOUCHING_MM = 1e-6
+ROOM_TOLERANCE = 1e-9
 """Outlines that are in each other by no more than this only touch."""
 
 
@@ -25,6 +26,43 @@ def footprint(part: Part) -> tuple[Point, ...] | None:
         return None
     width, length = part.size_mm
     return ((0.0, 0.0), (width, 0.0), (width, length), (0.0, length))
+
+
+def build_height_mm(chamber: Chamber, parts: Sequence[Part]) -> float:
+    """The highest part; where parts lie above each other, so high at least that they are as dense as they may be."""
+    highest = max((part.height_mm for part in parts), default=0.0)
+    if chamber.packing_density is None:
+        return highest
+    filled_mm3 = sum(part.volume_mm3 for part in parts) / chamber.packing_density
+    return max(highest, filled_mm3 / chamber.area_mm2)
+
+
+def overfull(name: str, machine: str, chamber: Chamber, parts: Sequence[Part]) -> Iterator[str]:
+    """Side by side the areas together are within the chamber's; above each other the volumes within their share."""
+    if chamber.packing_density is None:
+        area = sum(part.area_mm2 for part in parts)
+        if area > chamber.area_mm2 * (1 + ROOM_TOLERANCE):
+            yield f"{name}: {area:g} mm2 on {chamber.area_mm2:g} mm2 of {machine}"
+        return
+    volume = sum(part.volume_mm3 for part in parts)
+    most = chamber.packing_density * chamber.area_mm2 * chamber.height_mm
+    if volume > most * (1 + ROOM_TOLERANCE):
+        yield f"{name}: {volume:g} mm3, and {machine} takes {most:g} mm3"
+    for part in parts:
+        if part.area_mm2 > chamber.area_mm2 * (1 + ROOM_TOLERANCE):
+            yield f"part {part.id}: {part.area_mm2:g} mm2 on {chamber.area_mm2:g} mm2 of {machine}"
+
+
+def too_large(machine: str, plate_mm: tuple[float, float], parts: Sequence[Part]) -> Iterator[str]:
+    """Parts that lie above each other have no places in the plan, but each alone lies on the plate."""
+    for part in parts:
+        outline = footprint(part)
+        if outline is not None:
+            sides = [max(axis) - min(axis) for axis in zip(*outline, strict=True)]
+            if any(
+                side > most + TOUCHING_MM for side, most in zip(sorted(sides), sorted(plate_mm), strict=True)
+            ):
+                yield f"part {part.id} is larger than the plate of {machine}"
 
 
 def laid(outline: Sequence[Point], place: Placement) -> list[Point]:

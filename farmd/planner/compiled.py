@@ -12,10 +12,15 @@ from dataclasses import dataclass, field
 
 from farmd.planner.people import People
 from farmd.planner.problem import Build, Problem
+from farmd.planner.terms import Terms
 
-STABILITY_PRICE_S = 9000.0
+STABILITY_PRICE_S = 600.0
 """Weighted seconds of tardiness that one announced run or part going to another machine is worth."""
 INFINITY = math.inf
+DEADLINE_PRICE = 100.0
+"""What a second after its deadline costs in a search, in seconds of tardiness of the heaviest job."""
+PLENTY = -1
+"""Grams that are always enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +35,22 @@ class Batch:
     moved: float
     volume_mm3: float
     height_mm: float
+    deadline_s: float
 
 
 @dataclass(slots=True)
 class Jobs:
-    """Jobs by position. `dues` are (due, weight) pairs: first its own, then its buffers'; of a batch its parts'."""
+    """Jobs by position. `dues` are (due, weight) pairs: first its own, then its buffers'; of a batch its parts'.
+
+    `deadline` is when it must end at the latest, infinite for none.
+    """
 
     release: list[float] = field(default_factory=list)
     setup: list[int] = field(default_factory=list)
     durations: list[list[float]] = field(default_factory=list)
     dues: list[tuple[tuple[float, float], ...]] = field(default_factory=list)
     batch: list[Batch | None] = field(default_factory=list)
+    deadline: list[float] = field(default_factory=list)
 
 
 class Compiled:
@@ -55,14 +65,26 @@ class Compiled:
         self.clear = problem.clear_s
         machines = problem.machines
         self.ready = [max(machine.available_s, problem.now_s) for machine in machines]
-        self.cooldown = [m.chamber.cooldown_s if m.chamber is not None else 0.0 for m in machines]
+        chambers = {i: m.chamber for i, m in enumerate(machines) if m.chamber is not None}
+        self.boxed = {i: (c.boxes, c.cooldown_s) for i, c in chambers.items() if c.boxes > 1}
+        self.cooldown = [
+            chambers[i].cooldown_s if i in chambers and i not in self.boxed else 0.0
+            for i in range(len(machines))
+        ]
         names = {m.setup: 0 for m in machines if m.setup is not None} | {b.setup: 0 for b in problem.builds}
         self.setups = {name: i for i, name in enumerate(names)}
         self.setup0 = [-1 if m.setup is None else self.setups[m.setup] for m in machines]
         self.change = self._changes()
+        self.terms = Terms(problem)
+        self.wear = [machine.wear_price for machine in machines]
         self._classes()
         self._runs()
         self._wishes()
+        self._lots()
+        weights = [build.weight for build in problem.builds] + [part.weight for part in problem.parts]
+        self.deadline_price = DEADLINE_PRICE * max([1.0, *weights])
+        deadlines = [build.deadline_s for build in problem.builds] + [p.deadline_s for p in problem.parts]
+        self.has_deadlines = any(deadline is not None for deadline in deadlines)
 
     def _changes(self) -> list[list[float]]:
         """Seconds by setup before and after; the last row, which -1 reads, is the unknown setup."""
@@ -112,30 +134,64 @@ class Compiled:
                 self.jobs.durations.append(times)
                 self.jobs.dues.append(due)
                 self.jobs.batch.append(None)
+                self.jobs.deadline.append(INFINITY if build.deadline_s is None else build.deadline_s)
         self.runs = len(self.run_name)
 
     def _dues(self, build: Build) -> tuple[tuple[float, float], ...]:
-        """The due date first, then what its buffers make of it."""
-        if build.due_s is None:
-            return ()
-        buffers = () if self.makespan else self.problem.buffers
-        early = [(build.due_s - before_s, share * build.weight) for before_s, share in buffers]
-        return ((build.due_s, build.weight), *early)
+        """The due date first, then what buffers and flow make of it."""
+        problem, due = self.problem, build.due_s
+        if self.makespan:
+            return () if due is None else ((due, build.weight),)
+        flow = [(problem.now_s, problem.flow_price * build.weight)] if problem.flow_price else []
+        if due is None:
+            return ((INFINITY, 0.0), *flow) if flow else ()
+        early = [(due - before_s, share * build.weight) for before_s, share in problem.buffers]
+        return ((due, build.weight), *early, *flow)
+
+    def _lots(self) -> None:
+        """Whole grams that each run takes and each machine has left, and whether a spool may run short at all."""
+        problem = self.problem
+        self.grams = [math.ceil(problem.builds[b].grams) for b in self.build_of]
+        wanted: dict[str, int] = {}
+        for b, grams in zip(self.build_of, self.grams, strict=True):
+            setup = problem.builds[b].setup
+            wanted[setup] = wanted.get(setup, 0) + grams
+        self.spool = problem.spool_change_s
+        self.left0 = [PLENTY] * len(problem.machines)
+        for m, machine in enumerate(problem.machines):
+            left = machine.grams_left
+            if self.spool > 0 and left is not None and math.floor(left) < wanted.get(machine.setup or "", 0):
+                self.left0[m] = math.floor(left)
+        self.spools = any(left != PLENTY for left in self.left0)
+
+    def spool_s(self, left: list[int], machine: int, job: int, *, changed: bool) -> float:
+        """The change of spool that a run needs; what is `left`, by machine, is lessened by what the run takes."""
+        if changed or left[machine] == PLENTY:
+            left[machine] = PLENTY
+            return 0.0
+        left[machine] -= self.grams[job]
+        if left[machine] >= 0:
+            return 0.0
+        left[machine] = PLENTY
+        return self.spool
 
     def _wishes(self) -> None:
-        """The machine that each run and part was announced on, where both are still there."""
+        """The machine that each run and part was announced on, where both are still there, and what another costs."""
         machine = {m.name: i for i, m in enumerate(self.problem.machines)}
         wishes = {a.id: machine[a.machine] for a in self.problem.announced if a.machine in machine}
+        prices = {a.id: self.stability_price_s * a.share for a in self.problem.announced}
+        self.wish_price = [prices.get(name, 0.0) for name in self.run_name]
+        self.part_wish_price = [prices.get(part.id, 0.0) for part in self.problem.parts]
         self.wish = [wishes.get(name, -1) for name in self.run_name]
         self.part_wish = [wishes.get(part.id, -1) for part in self.problem.parts]
 
     def batch(self, machine: int, parts: tuple[int, ...]) -> Batch:
         """The batch of these parts on this machine."""
-        return self._batch(machine, parts, parts, (), (0.0, 0.0, 0.0, 0.0))
+        return self._batch(machine, parts, parts, (), (0.0, 0.0, 0.0, 0.0, INFINITY))
 
     def grown(self, batch: Batch, part: int) -> Batch:
         """The batch with one more part."""
-        sums = (batch.volume_mm3, batch.height_mm, batch.release_s, batch.moved)
+        sums = (batch.volume_mm3, batch.height_mm, batch.release_s, batch.moved, batch.deadline_s)
         return self._batch(batch.machine, (*batch.parts, part), (part,), batch.dues, sums)
 
     def _batch(
@@ -144,13 +200,13 @@ class Compiled:
         parts: tuple[int, ...],
         added: tuple[int, ...],
         dues: tuple[tuple[float, float], ...],
-        sums: tuple[float, float, float, float],
+        sums: tuple[float, float, float, float, float],
     ) -> Batch:
         """The batch of `parts`, where `dues` and `sums` are those of all but the `added` ones behind."""
         chamber = self.problem.machines[machine].chamber
         assert chamber is not None
         all_parts = self.problem.parts
-        volume, height, release, moved = sums
+        volume, height, release, moved, deadline = sums
         more = []
         for p in added:
             part = all_parts[p]
@@ -159,15 +215,25 @@ class Compiled:
             release = part.release_s if part.release_s > release else release
             if part.due_s is not None:
                 more.append((part.due_s, part.weight))
+            if part.deadline_s is not None and part.deadline_s < deadline:
+                deadline = part.deadline_s
             if self.part_wish[p] not in (-1, machine):
-                moved += self.stability_price_s
-        duration = chamber.setup_s + chamber.s_per_mm3 * volume + chamber.s_per_mm * height
-        return Batch(machine, parts, release, duration, (*dues, *more), moved, volume, height)
+                moved += self.part_wish_price[p]
+        duration = chamber.setup_s + chamber.s_per_mm3 * volume
+        duration += chamber.s_per_mm * max(height, volume * chamber.mm_per_mm3)
+        return Batch(machine, parts, release, duration, (*dues, *more), moved, volume, height, deadline)
 
     def with_batches(self, batches: list[list[Batch]]) -> tuple[Jobs, list[list[int]]]:
         """All jobs, the batches (by machine, in order) behind the runs; and each machine's batch jobs."""
         old = self.jobs
-        jobs = Jobs(list(old.release), list(old.setup), list(old.durations), list(old.dues), list(old.batch))
+        jobs = Jobs(
+            list(old.release),
+            list(old.setup),
+            list(old.durations),
+            list(old.dues),
+            list(old.batch),
+            list(old.deadline),
+        )
         queues: list[list[int]] = [[] for _ in self.ready]
         for m, row in enumerate(batches):
             for batch in row:
@@ -177,7 +243,17 @@ class Compiled:
                 jobs.durations.append([batch.duration_s] * len(self.class_machine))
                 jobs.dues.append(batch.dues)
                 jobs.batch.append(batch)
+                jobs.deadline.append(batch.deadline_s)
         return jobs, queues
+
+    def free_again(self, machine: int, end: float, out: dict[int, list[float]]) -> float:
+        """When the machine can be opened or filled after a job that ends then; `out` are the ends of all before."""
+        if machine not in self.boxed:
+            return end + self.cooldown[machine]
+        boxes, cooldown = self.boxed[machine]
+        ends = out.setdefault(machine, [])
+        ends.append(end)
+        return max(end, ends[-boxes] + cooldown) if len(ends) >= boxes else end
 
     def crewed(self, machine: int) -> bool:
         """Whether a batch on the machine needs a person first."""
@@ -186,4 +262,4 @@ class Compiled:
 
     def moved(self, job: int, machine: int) -> float:
         """What a run costs for going to another machine than announced."""
-        return self.stability_price_s if self.wish[job] not in (-1, machine) else 0.0
+        return self.wish_price[job] if self.wish[job] not in (-1, machine) else 0.0

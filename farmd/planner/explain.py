@@ -5,8 +5,10 @@ it is; no solver is asked, so it holds for plans from anywhere. Times are second
 
 A step's waits lie end to end, from the problem's now to its start. The kinds:
 `available` (the machine is taken by what the problem knows nothing of), `release`, `busy` (by another step of the
-plan), `cooldown`, `shift` (nobody's working time, or too little left of it), `people` (all at work elsewhere),
-`choice` (all are there; the plan leaves it until then), `clear`, `changeover`.
+plan), `cooldown`, `maintenance` (the machine is shut, or would be before the end), `shift` (nobody's working time, or
+too little left of it), `people` (all at work elsewhere), `choice` (all are there; the plan leaves it until then),
+`clear`, `changeover`, `spool` (the lot that is loaded has too little left), `power` (prepared, while as many as may of
+its power group warm up).
 """
 
 from __future__ import annotations
@@ -18,11 +20,23 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from farmd.planner.chains import TOLERANCE_S, Chains, Link, broken_wishes
-from farmd.planner.elsewhere import Ahead, Alternative, ahead_of, alone_end_s, alternatives_to, cost_s
+from farmd.planner.elsewhere import (
+    Ahead,
+    Alternative,
+    ahead_of,
+    alone_end_s,
+    alternatives_to,
+    cost_s,
+    opens_s,
+    wear_s,
+)
 from farmd.planner.plans import Plan
 from farmd.planner.problem import Machine, Problem
 from farmd.planner.rota import Rota, Work
+from farmd.planner.routes.explain import RouteExplainer, station_works
 
+PREPARING = ("clear", "changeover", "spool")
+"""The kinds of a person's work before a start."""
 MOST_NAMED = 5
 """So many of those who are at work elsewhere are named."""
 
@@ -100,7 +114,9 @@ class Explainer:
         self._broken = broken_wishes(self.chains)
         self._machines = {machine.name: machine for machine in problem.machines}
         self._works = {link.name: work for link in self.chains.links() if (work := work_of(link))}
-        self._rota = Rota(problem, self._works.values())
+        self._rota = Rota(problem, (*self._works.values(), *station_works(problem, plan)))
+        self.routes = RouteExplainer(problem, plan, self._rota)
+        self._at_stations = station_works(problem, plan)
         self._by_start = sorted((work.start_s, name) for name, work in self._works.items())
         self._longest_s = max((work.work_s for work in self._works.values()), default=0.0)
 
@@ -121,6 +137,7 @@ class Explainer:
         before = [wait.kind for wait in waits if wait.until_s <= link.begins_s + TOLERANCE_S]
         others = self._without(link)
         cost = cost_s(self.problem, link, a.end_s, link.work_s)
+        cost += wear_s(self.problem, link.machine, link.duration_s)
         return Explanation(
             name=link.name,
             machine=link.machine.name,
@@ -131,7 +148,7 @@ class Explainer:
             start_s=a.start_s,
             end_s=a.end_s,
             cost_s=cost,
-            binds=next((kind for kind in reversed(before) if kind not in ("clear", "changeover")), "now"),
+            binds=next((kind for kind in reversed(before) if kind not in PREPARING), "now"),
             waits=waits,
             announced=next((self._broken[name] for name in self.names(link) if name in self._broken), None),
             alternatives=alternatives_to(self.chains, link, others),
@@ -158,9 +175,12 @@ class Explainer:
         waits = self._floor(link)
         at = waits[-1].until_s if waits else self.problem.now_s
         begins = link.begins_s
-        if link.attended:
-            waits += self._people(link, at)
-            at = waits[-1].until_s if waits else at
+        while at < begins - TOLERANCE_S:
+            more = self._maintenance(link, at) or (self._people(link, at) if link.attended else [])
+            if not more:
+                break
+            waits += more
+            at = waits[-1].until_s
         if begins > at + TOLERANCE_S:
             waits.append(
                 Wait(
@@ -176,13 +196,43 @@ class Explainer:
                     link.changeover_s,
                     f"changeover from {link.before or 'nothing known'} to {link.setup}",
                 ),
+                ("spool", link.spool_s, "change of spool: too little is left of the lot"),
             ):
                 if seconds > 0:
                     waits.append(Wait(kind, at, at + seconds, what, (link.before or "", link.setup or "")))
                     at += seconds
             if a.start_s > at + TOLERANCE_S:
-                waits.append(Wait("choice", at, a.start_s, "prepared; the plan starts it only then"))
+                waits.append(self._prepared(link, at))
         return tuple(waits)
+
+    def _maintenance(self, link: Link, at: float) -> list[Wait]:
+        """Until the machine is open for all of it; nothing where it is."""
+        until = min(opens_s(link.machine, at, at + link.work_s + link.duration_s), link.begins_s)
+        if until <= at + TOLERANCE_S:
+            return []
+        shut = next(
+            s for s in sorted(link.machine.shut) if s[1] > at and s[0] < at + link.work_s + link.duration_s
+        )
+        what = "is shut for maintenance" if shut[0] <= at else "is shut for maintenance before it could end"
+        return [Wait("maintenance", at, until, f"{link.machine.name} {what}")]
+
+    def _prepared(self, link: Link, at: float) -> Wait:
+        """Why it starts later than its work ends."""
+        start = link.assignment.start_s
+        for group in self.problem.power_groups:
+            if link.machine.name in group.machines:
+                warm = [
+                    other.name
+                    for name in group.machines
+                    for other in self.chains.by_machine[name]
+                    if other is not link
+                    and other.assignment.start_s - group.warm_up_s < at + group.warm_up_s
+                    and other.assignment.start_s + group.warm_up_s > at
+                ]
+                if len(warm) >= group.at_once:
+                    what = f"{group.name} has power to warm up {group.at_once} at once"
+                    return Wait("power", at, start, what, tuple(warm[-MOST_NAMED:]))
+        return Wait("choice", at, start, "prepared; the plan starts it only then")
 
     def _floor(self, link: Link) -> list[Wait]:
         """Until the machine and the work are both there; of the two, the later counts."""
@@ -245,7 +295,8 @@ class Explainer:
     def _without(self, link: Link) -> Rota:
         if link.name not in self._works:
             return self._rota
-        return Rota(self.problem, (work for name, work in self._works.items() if name != link.name))
+        others = (work for name, work in self._works.items() if name != link.name)
+        return Rota(self.problem, (*others, *self._at_stations))
 
     # --- machines -----------------------------------------------------------------------------
 

@@ -155,6 +155,20 @@ class Reader:
             return None
         return self.number(parent, key, where)
 
+    def pair_or_null(self, parent: Mapping[str, Any], key: str, where: str) -> tuple[float, float] | None:
+        value = parent.get(key)
+        return None if value is None else self.pair(value, join(where, key))
+
+    def share_or_null(self, parent: Mapping[str, Any], key: str, where: str) -> float | None:
+        """A share above 0 and at most 1; None where there is none."""
+        if parent.get(key) is None:
+            return None
+        share = self.number(parent, key, where)
+        if 0 < share <= 1:
+            return share
+        self.refuse(BAD_NUMBER, f"must be above 0 and at most 1, not {share:g}", join(where, key))
+        return None
+
     def whole(
         self, parent: Mapping[str, Any], key: str, where: str, default: int | None, *, least: int
     ) -> int:

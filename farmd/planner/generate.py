@@ -7,6 +7,7 @@ load. Knows nothing of planning. The same arguments give the same problem.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from random import Random
 
 from farmd.planner.problem import (
@@ -18,6 +19,7 @@ from farmd.planner.problem import (
     Crew,
     Machine,
     Part,
+    PowerGroup,
     Problem,
 )
 
@@ -212,4 +214,47 @@ def small_shop(seed: int, *, runs: int = 6, parts: int = 5, whole: bool = False)
         parts=tuple(pieces),
         announced=tuple(Announced(name, machine, 5000.0) for name, machine in wishes.items()),
         operator_price=rng.choice((0.0, 0.5)),
+    )
+
+
+def with_terms(problem: Problem, seed: int, *, deadlines: bool = True) -> Problem:
+    """The problem with maintenance, deadlines, a power group, wear and short lots drawn from the seed.
+
+    It may be infeasible by its deadlines, which can be left out.
+    """
+    rng = Random(seed)
+    span = max([10_000.0, *(build.due_s or 0.0 for build in problem.builds)])
+
+    def shut() -> tuple[tuple[float, float], ...]:
+        begins = sorted(round(rng.uniform(0.0, span)) for _ in range(rng.choice((0, 1, 1, 3))))
+        return tuple((float(begin), begin + float(round(rng.uniform(600, 0.2 * span)))) for begin in begins)
+
+    def deadline(due_s: float | None) -> float | None:
+        if not deadlines or due_s is None or rng.random() < 0.7:
+            return None
+        return float(round(due_s + rng.uniform(0.2, 1.0) * span))
+
+    machines = tuple(
+        replace(
+            machine,
+            shut=shut(),
+            wear_price=rng.choice((0.0, 0.0, 0.1, 0.5)),
+            grams_left=rng.choice((None, 0.0, 120.0, float(round(rng.uniform(50, 400))))),
+        )
+        for machine in problem.machines
+    )
+    names = [machine.name for machine in machines]
+    group = PowerGroup(
+        "hall", tuple(names), rng.randint(1, max(1, len(names) - 1)), rng.choice((300.0, 1200.0))
+    )
+    return replace(
+        problem,
+        machines=machines,
+        builds=tuple(
+            replace(b, deadline_s=deadline(b.due_s), grams=rng.choice((0.0, 40.0, 90.5)), owner="ann")
+            for b in problem.builds
+        ),
+        parts=tuple(replace(p, deadline_s=deadline(p.due_s)) for p in problem.parts),
+        power_groups=(group,) if rng.random() < 0.6 else (),
+        spool_change_s=240.0,
     )

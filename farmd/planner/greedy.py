@@ -1,6 +1,6 @@
 """List scheduling: whenever a machine and a person are free, a rule picks the build that goes next.
 
-Knows the rules (FIFO, FIFO that takes the same setup first, EDD, WSPT, LPT, ATCS) and the clock of a
+Knows the rules (FIFO, FIFO that takes the same setup first, EDD, earliest deadline, WSPT, LPT, ATCS) and the clock of a
 pass. Alike runs share a bucket, so a choice costs the number of buckets and not the length of the queue.
 Batches come with a fixed machine and order; this file knows nothing of how they were made.
 
@@ -27,7 +27,7 @@ Row = NDArray[np.float64]
 Key = tuple[int, tuple[float, ...], float]
 NO_DUE_S = 30 * 86400.0
 MOST_BUCKETS = 2000
-BY_RANK = ("fifo", "same", "edd")
+BY_RANK = ("fifo", "same", "edd", "deadline")
 NEVER = 1e9
 """More than any rank: what needs a changeover goes behind all that needs none."""
 
@@ -106,15 +106,18 @@ class Dispatcher:
         self._orders()
 
     def _orders(self) -> None:
-        release = self.c.jobs.release
-        finite = [due for dues in self.c.jobs.dues for due, _ in dues]
+        release, deadline = self.c.jobs.release, self.c.jobs.deadline
+        finite = [due for dues in self.c.jobs.dues for due, _ in dues if due < INFINITY]
         none = max([self.c.problem.now_s, *release, *finite], default=0.0) + NO_DUE_S
-        self.due = [dues[0][0] if dues else none for dues in self.c.jobs.dues]
+        dues = [dues[0][0] if dues and dues[0][0] < INFINITY else none for dues in self.c.jobs.dues]
+        self.due = [min(pair) for pair in zip(dues, deadline, strict=True)]
         runs = range(self.c.runs)
         self.by_release = sorted(runs, key=lambda j: (release[j], j))
         self.by_due = sorted(runs, key=lambda j: (self.due[j], release[j], j))
         self.fifo_rank = {j: i for i, j in enumerate(self.by_release)}
         self.due_rank = {j: i for i, j in enumerate(self.by_due)}
+        self.by_deadline = sorted(runs, key=lambda j: (deadline[j], self.due[j], j))
+        self.deadline_rank = {j: i for i, j in enumerate(self.by_deadline)}
 
     def run(self, rule: Rule, jobs: Jobs, queues: list[list[int]]) -> Schedule | None:
         """One pass over all runs, and over the batches in `queues` by machine. None when windows run out."""
@@ -126,11 +129,15 @@ class _Pass:
 
     def __init__(self, d: Dispatcher, rule: Rule, jobs: Jobs, queues: list[list[int]]) -> None:
         self.d, self.c, self.rule, self.jobs = d, d.c, rule, jobs
-        self.people = d.c.people
+        self.people, self.terms = d.c.people, d.c.terms
         self.people.reset()
+        self.terms.reset()
         self.fifo = rule.name in ("fifo", "same")
-        self.rank = d.fifo_rank if self.fifo else d.due_rank
-        self.order = d.by_release if self.fifo else d.by_due
+        self.rank, self.order = d.due_rank, d.by_due
+        if self.fifo:
+            self.rank, self.order = d.fifo_rank, d.by_release
+        elif rule.name == "deadline":
+            self.rank, self.order = d.deadline_rank, d.by_deadline
         self.waiting: list[list[int]] = [[] for _ in range(d.size)]
         self.head: Row = np.full(d.size, np.inf)
         self.score: Row = np.empty(d.size)
@@ -139,8 +146,9 @@ class _Pass:
         self.left = d.c.runs
         self.queues = queues
         self.queued = [0] * len(queues)
+        self.out: dict[int, list[float]] = {}
         self.batches = sum(map(len, queues))
-        self.setup = list(d.c.setup0)
+        self.setup, self.left_grams = list(d.c.setup0), list(d.c.left0)
         self.heap: list[tuple[float, int]] = []
         self.placed: list[Placed] = []
 
@@ -247,12 +255,20 @@ class _Pass:
             if score[bucket] == -np.inf:
                 break
             change = c.change[setup][self.d.setup_of[bucket]]
-            start, crew = self.people.soonest(at, c.clear + change)
-            if start <= at + EPSILON_S:
-                self._place(m, bucket, start, crew, c.clear + change)
+            job = self.order[self.waiting[bucket][0]]
+            work = c.clear + change + (self._spool_s(m, job) if c.spools else 0.0)
+            start, crew = self.people.soonest(at, work)
+            if start > at + EPSILON_S:
+                later = min(later, start)
+                score[self.d.change[setup] >= change] = -np.inf
+                continue
+            # Before maintenance there may be time for something shorter.
+            begins, until = self._terms(m, job, start, work)
+            if until <= start:
+                self._place(m, bucket, start, crew, work, begins)
                 return
-            later = min(later, start)
-            score[self.d.change[setup] >= change] = -np.inf
+            later = min(later, until)
+            score[bucket] = -np.inf
         if self.next_release < c.runs:
             later = min(later, max(at, c.jobs.release[self.d.by_release[self.next_release]]))
         if self.queued[m] < len(self.queues[m]):
@@ -260,27 +276,51 @@ class _Pass:
         if later < INFINITY:
             self._serve_later(m, later)
 
-    def _place(self, m: int, bucket: int, at: float, crew: int, work: float) -> None:
+    def _spool_s(self, m: int, job: int) -> float:
+        """What a change of spool takes if the run were the machine's next."""
+        changed = self.setup[m] != self.c.jobs.setup[job]
+        return self.c.spool_s(list(self.left_grams), m, job, changed=changed)
+
+    def _terms(self, m: int, job: int, at: float, work: float) -> tuple[float, float]:
+        """When it would start, and until when the machine is shut for it: `at` where it is not."""
+        takes = self.jobs.durations[job][self.c.class_of[m]]
+        start = at + work
+        if not self.terms.binding:
+            return start, at
+        start = self.terms.powered(m, start, takes)
+        return start, self.terms.open_at(m, at, start + takes)
+
+    def _place(self, m: int, bucket: int, at: float, crew: int, work: float, start: float) -> None:
         c = self.c
         job = self.order[heappop(self.waiting[bucket])]
         self._set_head(bucket)
         self.people.take(crew, at, work)
-        start = at + work
-        end = start + c.jobs.durations[job][c.class_of[m]]
+        takes = c.jobs.durations[job][c.class_of[m]]
+        if self.terms.binding:
+            self.terms.take(m, start, takes)
+        if c.spools:
+            c.spool_s(self.left_grams, m, job, changed=self.setup[m] != c.jobs.setup[job])
+        end = start + takes
         self.placed.append(Placed(job, m, crew, at, start, end))
         self.setup[m] = c.jobs.setup[job]
         self.left -= 1
-        self._serve_later(m, end + c.cooldown[m])
+        self._serve_later(m, c.free_again(m, end, self.out))
 
     def _place_batch(self, m: int, job: int, at: float) -> None:
         c = self.c
-        start, crew = at, NOBODY
-        if c.crewed(m):
-            at, crew = self.people.soonest(at, c.clear)
-            self.people.take(crew, at, c.clear)
-            start = at + c.clear
-        end = start + self.jobs.durations[job][c.class_of[m]]
+        work = c.clear if c.crewed(m) else 0.0
+        takes = self.jobs.durations[job][c.class_of[m]]
+        if self.terms.binding:
+            at, crew, start = self.terms.begin(self.people, m, at, work, takes, attended=c.crewed(m))
+            if at == INFINITY:
+                return
+            self.terms.take(m, start, takes)
+        else:
+            at, crew = self.people.soonest(at, work) if c.crewed(m) else (at, NOBODY)
+            start = at + work
+        self.people.take(crew, at, work)
+        end = start + takes
         self.placed.append(Placed(job, m, crew, at, start, end))
         self.queued[m] += 1
         self.batches -= 1
-        self._serve_later(m, end + c.cooldown[m])
+        self._serve_later(m, c.free_again(m, end, self.out))

@@ -12,7 +12,7 @@ from random import Random
 import numpy as np
 
 from farmd.planner import kernel, kernel_data
-from farmd.planner.compiled import INFINITY, Compiled, Jobs
+from farmd.planner.compiled import INFINITY, PLENTY, Compiled, Jobs
 from farmd.planner.jit import Floats, Ints
 from farmd.planner.kernel_data import FREE, GRAINS, WINDOWS, Draft, Shop, State
 from farmd.planner.people import EPSILON_S, NOBODY
@@ -21,6 +21,8 @@ from farmd.planner.schedule import Placed, Schedule, replay, valued
 FINEST_S, COARSEST_S = 30.0, 300.0
 """Between these, a grain of the people's time is what divides all work."""
 EVERYBODY = 30_000
+MOST_GRAINS = 2_000_000
+"""Of all crews together; whoever is asked later than that, the search does not ask."""
 FLOW_PRICE = 1e-5
 """Weighted seconds of tardiness that a second of earlier end is worth in the search: it breaks ties."""
 FIRST_NORM = 12.0
@@ -37,14 +39,19 @@ def shop_of(c: Compiled, jobs: Jobs) -> Shop:
     flow = 0.0 if c.makespan else FLOW_PRICE
     norm_s = _norm_s(c, jobs) if c.makespan else 0.0
     terms = [mode, c.clear, c.price, flow, norm_s, FIRST_NORM, origin, grain_s, first_slot, slots_per_s]
+    terms.append(c.spool)
+    shut_end = np.cumsum([0, *(len(spans) for spans in c.terms.shut)])
     return Shop(
-        mach=np.array([c.ready, c.cooldown], dtype=float).T.copy(),
-        kind=np.array([(c.class_of[m], c.crewed(m), c.setup0[m], 0, 0) for m in machines], dtype=np.int32),
+        mach=np.array([c.ready, c.cooldown, c.wear], dtype=float).T.copy(),
+        kind=np.array(
+            [(c.class_of[m], c.crewed(m), _loaded(c, m), shut_end[m], shut_end[m + 1]) for m in machines],
+            dtype=np.int32,
+        ),
         job_s=job_s,
         job_is=job_is,
         change=np.array(c.change, dtype=float).reshape(len(c.change), -1),
         dues=dues,
-        shut=np.zeros((0, 2)),
+        shut=np.array([span for spans in c.terms.shut for span in spans], dtype=float).reshape(-1, 2),
         windows=windows,
         slots=slots,
         people=people,
@@ -54,12 +61,24 @@ def shop_of(c: Compiled, jobs: Jobs) -> Shop:
     )
 
 
+def _loaded(c: Compiled, m: int) -> int:
+    """The setup on a machine at first, with the grams that are left."""
+    setup = c.setup0[m] if c.setup0[m] >= 0 else len(c.setups)
+    left = c.left0[m]
+    return setup if left == PLENTY else setup | (left + 1) << kernel_data.SETUP_BITS
+
+
 def _jobs(c: Compiled, jobs: Jobs) -> tuple[Floats, Ints, Floats]:
     """`job_s`, `job_is` and `dues`."""
     batches = jobs.batch
     first_due = [dues[0] if dues else (INFINITY, 0.0) for dues in jobs.dues]
-    firsts = np.cumsum([0, *(max(0, len(dues) - 1) for dues in jobs.dues)])
-    elsewhere = [c.stability_price_s if b is None else b.moved for b in batches]
+    # Beside the makespan nothing is a cost: there what remains, a deadline, is a wall.
+    others = [() if c.makespan else dues[1:] for dues in jobs.dues]
+    if c.has_deadlines:
+        late = [() if at == INFINITY else ((at, c.deadline_price),) for at in jobs.deadline]
+        others = [dues + more for dues, more in zip(others, late, strict=True)]
+    firsts = np.cumsum([0, *map(len, others)])
+    elsewhere = [c.wish_price[j] if b is None else b.moved for j, b in enumerate(batches)]
     times = np.array([jobs.release, elsewhere], dtype=float).T
     durations = np.array(jobs.durations, dtype=float).reshape(len(batches), -1)
     setups = [s if b is None else -1 for s, b in zip(jobs.setup, batches, strict=True)]
@@ -67,10 +86,11 @@ def _jobs(c: Compiled, jobs: Jobs) -> tuple[Floats, Ints, Floats]:
     wishes = [c.wish[j] if b is None else -1 for j, b in enumerate(batches)]
     builds = len(c.first_run)
     alike = [c.build_of[j] if b is None and c.wish[j] < 0 else builds + j for j, b in enumerate(batches)]
+    grams = [c.grams[j] if b is None else 0 for j, b in enumerate(batches)]
     return (
         np.concatenate([times, np.array(first_due, dtype=float).reshape(-1, 2), durations], axis=1),
-        np.array([setups, only, wishes, firsts[:-1], firsts[1:], alike], dtype=np.int32).T.copy(),
-        np.array([due for dues in jobs.dues for due in dues[1:]], dtype=float).reshape(-1, 2),
+        np.array([setups, only, wishes, firsts[:-1], firsts[1:], alike, grams], dtype=np.int32).T.copy(),
+        np.array([due for dues in others for due in dues], dtype=float).reshape(-1, 2),
     )
 
 
@@ -101,8 +121,13 @@ def _people(c: Compiled) -> tuple[int, Floats, Ints, Ints, Ints, float, float]:
         none = np.zeros((0, 1), np.int32)
         return FREE if c.people.free else WINDOWS, windows, none[:, 0], none, none, 0.0, 1.0
     grain_s = _grain_s(c)
-    origin = spans[0][0] if spans else 0.0
-    count = int((float(windows[-1, kernel_data.REACH]) - origin) / grain_s) + 1 if spans else 1
+    origin, count = 0.0, 1
+    if spans:
+        # On the grid of the first window, from when a machine is first free.
+        origin = spans[0][0]
+        origin += grain_s * max(0, math.floor((min(c.ready) - origin) / grain_s))
+        wanted = int((float(windows[-1, kernel_data.REACH]) - origin) / grain_s) + 1
+        count = max(1, min(wanted, MOST_GRAINS // len(crews)))
     next_open = np.full((len(crews), count + 1), count, dtype=np.int32)
     last_open = np.full((len(crews), count + 1), -1, dtype=np.int32)
     for i, crew in enumerate(crews):
@@ -110,15 +135,14 @@ def _people(c: Compiled) -> tuple[int, Floats, Ints, Ints, Ints, float, float]:
         for start, end in zip(crew.starts, crew.ends, strict=True):
             # Of windows that overlap, the later one begins where the earlier ends: no work lies across.
             first = max(taken, math.ceil((start - origin) / grain_s - 1e-9))
-            last = math.floor((end - origin) / grain_s + 1e-9) - 1
+            last = min(count, math.floor((end - origin) / grain_s + 1e-9)) - 1
             if last >= first:
                 last_open[i, first : last + 1] = last
                 taken = last + 1
-        following = count
-        for k in range(count - 1, -1, -1):
-            following = k if last_open[i, k] >= 0 else following
-            next_open[i, k] = following
-    people = np.array([EVERYBODY if crew.people is None else crew.people for crew in crews], dtype=np.int32)
+        following = np.where(last_open[i, :count] >= 0, np.arange(count, dtype=np.int32), count)
+        next_open[i, :count] = np.minimum.accumulate(following[::-1])[::-1]
+    heads = [EVERYBODY if crew.people is None else min(crew.people, EVERYBODY) for crew in crews]
+    people = np.array(heads, dtype=np.int32)
     return GRAINS, windows, people, next_open, last_open, origin, grain_s
 
 
@@ -204,7 +228,7 @@ def work_of(shop: Shop, state: State) -> float:
     """Seconds of people's work on builds in all rows."""
     before = state.setup[state.where[:, kernel_data.MACHINE], state.where[:, kernel_data.PLACE]]
     builds = shop.job_is[:, kernel_data.SETUP] >= 0
-    changes = shop.change[before[builds], shop.job_is[builds, kernel_data.SETUP]]
+    changes = shop.change[before[builds] & kernel_data.SETUP_MASK, shop.job_is[builds, kernel_data.SETUP]]
     return float(changes.sum() + shop.terms[kernel_data.CLEAR] * builds.sum())
 
 
@@ -219,33 +243,39 @@ def placed_of(c: Compiled, jobs: Jobs, shop: Shop, state: State) -> list[Placed]
     placed = []
     origin, grain_s = float(shop.terms[kernel_data.ORIGIN]), float(shop.terms[kernel_data.GRAIN])
     for m, row in enumerate(rows_of(state)):
-        setup, free = c.setup0[m], c.ready[m]
+        setup, left, free = c.setup0[m], list(c.left0), c.ready[m]
+        out: dict[int, list[float]] = {}
         for i, job in enumerate(row):
             at = max(free, jobs.release[job])
             work, crew = 0.0, NOBODY
+            takes = jobs.durations[job][c.class_of[m]]
             batch = jobs.batch[job]
             if batch is None or c.crewed(m):
                 work = c.clear
                 if batch is None:
                     work += c.change[setup][jobs.setup[job]]
+                    work += c.spool_s(left, m, job, changed=setup != jobs.setup[job])
                     setup = jobs.setup[job]
                 crew = int(state.row[m, i, kernel_data.CREW])
                 if crew < 0:
                     return None
                 at = max(at, origin + int(state.row[m, i, kernel_data.FIRST]) * grain_s)
+            else:
+                at = c.terms.begin(c.people, m, at, 0.0, takes, attended=False)[0]
             start = at + work
-            end = start + jobs.durations[job][c.class_of[m]]
+            end = start + takes
             if end == INFINITY:
                 return None
             placed.append(Placed(job, m, crew, at, start, end))
-            free = end + c.cooldown[m]
+            free = c.free_again(m, end, out)
     return placed
 
 
 def timed(c: Compiled, jobs: Jobs, shop: Shop, state: State) -> Schedule | None:
     """The best schedule of the rows: each work as early as the people allow, or just as the kernel laid it."""
     tries = [replay(c, jobs, rows_of(state))]
-    if shop.terms[kernel_data.MODE] == GRAINS:
+    # A start that waits for power is later than the kernel has it: only a replay holds then.
+    if shop.terms[kernel_data.MODE] == GRAINS and not c.terms.power:
         tries.append(placed_of(c, jobs, shop, state))
         spare, cost = tightened(shop, state)
         if cost < INFINITY:

@@ -65,7 +65,7 @@ def _place(shop: Shop, state: State, draft: Draft, job: int, at: float, t: int, 
         for _ in range(4):
             away = int(-math.log(1.0 - chance(random)) * AWAY)
             place = min(max(low + away if chance(random) < 0.5 else low - away, 0), most)
-            if not beside_same or state.setup[t, place] == shop.job_is[job, k.SETUP]:
+            if not beside_same or state.setup[t, place] & k.SETUP_MASK == shop.job_is[job, k.SETUP]:
                 break
     return place
 
@@ -154,6 +154,8 @@ def propose(shop: Shop, state: State, draft: Draft, crowd: Ints, longest: int) -
                 kept2 = j
             else:
                 good = j < i or j > i + a
+                if good and a == 1 and b == 1:
+                    good = shop.job_is[job, k.ALIKE] != shop.job_is[row[m, j, k.JOB], k.ALIKE]
                 kept = _within(state, draft, m, i, a, j, b)
         else:
             good = False

@@ -64,6 +64,18 @@ def _soonest(shop: Shop, used: Ints, at: float, work: float) -> float:
 
 
 @inlined
+def _shut_from(shop: Shop, m: int, at: float) -> tuple[float, float]:
+    """When the machine is shut next, from `at` on, and until when; infinity for never."""
+    s, last = shop.kind[m, k.SHUT], shop.kind[m, k.SHUT_END]
+    while s < last and shop.shut[s, k.END] <= at:
+        s += 1
+    begins, opens = np.inf, np.inf
+    if s < last:
+        begins, opens = shop.shut[s, k.BEGIN], shop.shut[s, k.END]
+    return begins, opens
+
+
+@inlined
 def _release(shop: Shop, buckets: Buckets, released: int, at: float) -> int:
     """Let the jobs wait that are released by now; how many are released."""
     while released < len(buckets.by_release):
@@ -125,7 +137,8 @@ def dispatch(
                 continue
         released = _release(shop, buckets, released, at)
         i, kind = length[m], shop.kind[m, k.CLASS]
-        setup, below, later, placed = setups[m, i], np.inf, np.inf, False
+        setup, below, later, placed = setups[m, i] & k.SETUP_MASK, np.inf, np.inf, False
+        until, opens = _shut_from(shop, m, at)
         while not placed:
             best, chosen = -np.inf, -1
             for b in range(len(head)):
@@ -134,6 +147,9 @@ def dispatch(
                     continue
                 change = shop.change[setup, buckets.setup[b]]
                 if change >= below:
+                    continue
+                if at + terms[k.CLEAR] + change + takes > until:
+                    later = min(later, opens)
                     continue
                 due = buckets.due[buckets.members[head[b]]]
                 score = (
@@ -153,7 +169,9 @@ def dispatch(
                 later, below = min(later, start), change
                 continue
             job = _pop(buckets, chosen)
-            free, after, cost, crew, first, count = put(shop, used, m, job, at, setup, times[m, i, k.COST])
+            free, after, cost, crew, first, count = put(
+                shop, used, m, job, at, setups[m, i], times[m, i, k.COST]
+            )
             if free == np.inf or i + 1 >= row.shape[1]:
                 return np.inf
             row[m, i, k.JOB], row[m, i, k.CREW], row[m, i, k.FIRST], row[m, i, k.COUNT] = (

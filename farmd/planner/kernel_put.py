@@ -88,8 +88,15 @@ def put(
     work = 0.0
     batch = job_is[job, k.ONLY] >= 0
     if not batch:
-        work = terms[k.CLEAR] + shop.change[setup, job_is[job, k.SETUP]]
-        setup = int(job_is[job, k.SETUP])
+        after = int(job_is[job, k.SETUP])
+        work = terms[k.CLEAR] + shop.change[setup & k.SETUP_MASK, after]
+        if setup > k.SETUP_MASK and setup & k.SETUP_MASK == after:
+            left = (setup >> k.SETUP_BITS) - job_is[job, k.GRAMS]
+            if left > 0:
+                after |= left << k.SETUP_BITS
+            else:
+                work += terms[k.SPOOL]
+        setup = after
     elif kind[m, k.CREWED]:
         work = terms[k.CLEAR]
     mode = int(terms[k.MODE]) if not batch or kind[m, k.CREWED] else k.FREE
@@ -121,8 +128,11 @@ def put(
     end = at + takes
     if terms[k.NORM_S] > 0.0:
         cost = (end / terms[k.NORM_S]) ** terms[k.NORM]
+        for q in range(job_is[job, k.DUES], job_is[job, k.DUES_END]):
+            if end > shop.dues[q, 0]:
+                end = cost = np.inf
     else:
-        cost += terms[k.PRICE] * work + terms[k.FLOW] * end
+        cost += terms[k.PRICE] * work + terms[k.FLOW] * end + mach[m, k.WEAR] * (takes - work)
         if end > job_s[job, k.DUE]:
             cost += job_s[job, k.WEIGHT] * (end - job_s[job, k.DUE])
         for q in range(job_is[job, k.DUES], job_is[job, k.DUES_END]):

@@ -15,7 +15,7 @@ NOBODY = -1
 EPSILON_S = 1e-6
 
 
-class _Crew:
+class Roster:
     """One crew's windows, and a step function of the people at work (`busy[i]` from `times[i]` on)."""
 
     __slots__ = ("busy", "ends", "people", "reach", "starts", "times")
@@ -90,7 +90,8 @@ class People:
     def __init__(self, problem: Problem) -> None:
         self.names = tuple(crew.name for crew in problem.crews)
         self.crews = [
-            _Crew(problem.windows_of(crew) if crew.people != 0 else (), crew.people) for crew in problem.crews
+            Roster(problem.windows_of(crew) if crew.people != 0 else (), crew.people)
+            for crew in problem.crews
         ]
         self.free = not self.names
         self.limited = any(crew.people is not None for crew in problem.crews)

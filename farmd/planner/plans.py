@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from farmd.planner.fields import WRONG_TYPE, Reader, join
+from farmd.planner.routes.data import PlannedOperation
 
 FORMAT = "farmd-plan/1"
 STATUSES = ("optimal", "feasible", "infeasible")
@@ -71,28 +72,38 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """What a plan is worth; `makespan_s` is the latest end on the problem's clock."""
+    """What a plan is worth; `makespan_s` is the latest end on the problem's clock.
+
+    `wear_s` is the price of running the machines, in weighted seconds of tardiness.
+    """
 
     weighted_tardiness_s: float
     makespan_s: float
     changeovers: int
     operator_s: float
+    wear_s: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
-        return {
+        """As in `farmd-plan/1`; `wear_s` only where there is any."""
+        out: dict[str, Any] = {
             "weighted_tardiness_s": self.weighted_tardiness_s,
             "makespan_s": self.makespan_s,
             "changeovers": self.changeovers,
             "operator_s": self.operator_s,
         }
+        if self.wear_s:
+            out["wear_s"] = self.wear_s
+        return out
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """`status`, a proven lower `bound` of the objective or None, the value, and the assignments by time.
 
-    The objective is `makespan_s`, or `weighted_tardiness_s + operator_price * operator_s`. An
+    The objective is `makespan_s`, or `weighted_tardiness_s + operator_price * operator_s + wear_s`. An
     infeasible plan has no assignments, and `reasons` says of each build or part what is in the way.
+    `conflicts` are builds and parts, by id, whose deadlines do not hold together: where `proved`, no
+    plan holds all of one such set; else the best attempt missed these.
     """
 
     status: str
@@ -100,9 +111,12 @@ class Plan:
     value: Value
     assignments: tuple[Assignment, ...]
     reasons: tuple[str, ...] = ()
+    conflicts: tuple[tuple[str, ...], ...] = ()
+    proved: bool = False
+    operations: tuple[PlannedOperation, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """The plan as `farmd-plan/1`; `reasons` only where there are any."""
+        """The plan as `farmd-plan/1`; operations, reasons and conflicts (with `proved`) only where there are any."""
         out: dict[str, Any] = {
             "format": FORMAT,
             "status": self.status,
@@ -110,20 +124,33 @@ class Plan:
             "value": self.value.as_dict(),
             "assignments": [assignment.as_dict() for assignment in self.assignments],
         }
+        if self.operations:
+            out["operations"] = [operation.as_dict() for operation in self.operations]
         if self.reasons:
             out["reasons"] = list(self.reasons)
+        if self.conflicts:
+            out["conflicts"] = [list(ids) for ids in self.conflicts]
+            out["proved"] = self.proved
         return out
 
 
 def read_plan(data: object, *, where: str = "") -> Plan:
     """The plan in decoded JSON; raises `PlanningErrors` with every fault found."""
     r = Reader()
-    doc = r.members(data, where, ("format", "status", "bound", "value", "assignments", "reasons"))
+    doc = r.members(
+        data,
+        where,
+        (
+            "format", "status", "bound", "value", "assignments", "operations", "reasons", "conflicts", "proved",
+        ),
+    )  # fmt: skip
     if r.word(doc, "format", where, (FORMAT,)) != FORMAT:
         r.finish()
     place = join(where, "value")
     value = r.members(
-        doc.get("value"), place, ("weighted_tardiness_s", "makespan_s", "changeovers", "operator_s")
+        doc.get("value"),
+        place,
+        ("weighted_tardiness_s", "makespan_s", "changeovers", "operator_s", "wear_s"),
     )
     plan = Plan(
         status=r.word(doc, "status", where, STATUSES),
@@ -133,12 +160,22 @@ def read_plan(data: object, *, where: str = "") -> Plan:
             r.number(value, "makespan_s", place),
             r.whole(value, "changeovers", place, None, least=0),
             r.number(value, "operator_s", place),
+            r.number(value, "wear_s", place, 0.0),
         ),
         assignments=tuple(
             _assignment(r, item, join(join(where, "assignments"), i))
             for i, item in enumerate(r.items(doc, "assignments", where, required=True))
         ),
         reasons=_texts(r, doc, "reasons", where),
+        conflicts=tuple(
+            _strings(r, ids, join(join(where, "conflicts"), i))
+            for i, ids in enumerate(r.items(doc, "conflicts", where))
+        ),
+        proved=r.flag(doc, "proved", where),
+        operations=tuple(
+            _operation(r, item, join(join(where, "operations"), i))
+            for i, item in enumerate(r.items(doc, "operations", where))
+        ),
     )
     r.finish()
     return plan
@@ -168,6 +205,21 @@ def _assignment(r: Reader, value: object, where: str) -> Assignment:
     )
 
 
+def _operation(r: Reader, value: object, where: str) -> PlannedOperation:
+    item = r.members(
+        value, where, ("operation", "station", "crew", "unload_crew", "batch", "start_s", "end_s")
+    )
+    return PlannedOperation(
+        operation=r.text(item, "operation", where),
+        station=r.text(item, "station", where),
+        start_s=r.number(item, "start_s", where),
+        end_s=r.number(item, "end_s", where),
+        crew=r.text_or_null(item, "crew", where),
+        unload_crew=r.text_or_null(item, "unload_crew", where),
+        batch=r.text_or_null(item, "batch", where),
+    )
+
+
 def _placement(r: Reader, value: object, where: str) -> Placement:
     item = r.members(value, where, ("part", "x_mm", "y_mm", "rotated", "turn_deg"))
     return Placement(
@@ -181,10 +233,14 @@ def _placement(r: Reader, value: object, where: str) -> Placement:
 
 def _texts(r: Reader, parent: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]:
     """The strings of an array field, which may be missing."""
+    return _strings(r, parent[key], join(where, key)) if key in parent else ()
+
+
+def _strings(r: Reader, value: object, where: str) -> tuple[str, ...]:
     out = []
-    for i, text in enumerate(r.items(parent, key, where)):
+    for i, text in enumerate(r.array(value, where)):
         if isinstance(text, str):
             out.append(text)
         else:
-            r.refuse(WRONG_TYPE, "must be a string", join(join(where, key), i))
+            r.refuse(WRONG_TYPE, "must be a string", join(where, i))
     return tuple(out)

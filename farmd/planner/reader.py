@@ -4,8 +4,9 @@ Knows which fields `farmd-problem/1` has, which may be left out, and what makes 
 meaningless (a name twice, a build that fits nowhere). Knows nothing of planning. A few bytes can ask
 for a billion runs, so the size of a problem is looked at before anything else is read.
 Left out may be: windows, crews, objective, builds, parts, announced, operator_price, weight,
-count, a machine's setup (then nothing is known of it) and what is optional of a chamber or part.
-A time may never be left out.
+count, a machine's setup (then nothing is known of it), what is optional of a chamber or part, and
+every term that a shop may not have (shut, wear_price, grams_left, grams, spool_change_s, deadline_s,
+owner, power_groups, buffers, flow_price, a wish's share, stations, routes). Any other time may never be left out.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ from farmd.planner.problem import (
     Crew,
     Machine,
     Part,
+    PowerGroup,
     Problem,
 )
+from farmd.planner.routes import reading as routes
 
 FITS_NOWHERE = ErrorCode(
     "planning-fits-nowhere",
@@ -50,20 +53,31 @@ MOST_SETUPS = 1_000
 MOST_CREWS = 200
 MOST_WINDOWS = 10_000
 MOST_BUFFERS = 8
+MOST_POWER_GROUPS = 200
+MOST_SHUT = 10_000
+"""Spans in which a machine is shut, of all machines."""
+MOST_GRAMS = 1_000_000.0
 
 _PROBLEM = (
     "format", "now_s", "objective", "windows", "crews", "clear_s", "changeover_s",
-    "machines", "builds", "parts", "announced", "operator_price", "buffers",
+    "machines", "builds", "parts", "announced", "operator_price", "buffers", "flow_price",
+    "power_groups", "spool_change_s", "stations", "routes",
 )  # fmt: skip
-_MACHINE = ("name", "type", "process", "available_s", "setup", "chamber")
+_MACHINE = (
+    "name", "type", "process", "available_s", "setup", "chamber", "shut", "wear_price", "grams_left",
+)  # fmt: skip
 _CHAMBER = (
     "setup_s", "s_per_mm3", "s_per_mm", "area_mm2", "height_mm", "precision", "cooldown_s", "crewed", "size_mm",
+    "packing_density", "boxes",
 )  # fmt: skip
-_BUILD = ("id", "setup", "duration_s", "release_s", "due_s", "weight", "count")
+_BUILD = (
+    "id", "setup", "duration_s", "release_s", "due_s", "weight", "count", "deadline_s", "grams", "owner",
+)  # fmt: skip
 _PART = (
     "id", "setup", "volume_mm3", "height_mm", "area_mm2", "precision", "release_s", "due_s", "weight",
-    "size_mm", "outline_mm",
+    "size_mm", "outline_mm", "deadline_s", "owner",
 )  # fmt: skip
+_POWER_GROUP = ("name", "machines", "at_once", "warm_up_s")
 
 
 def read_problem(data: object, *, where: str = "") -> Problem:
@@ -107,10 +121,20 @@ def read_problem(data: object, *, where: str = "") -> Problem:
             r.pair(item, join(join(where, "buffers"), i))
             for i, item in enumerate(r.items(doc, "buffers", where))
         ),
+        flow_price=r.number(doc, "flow_price", where, 0.0),
+        power_groups=tuple(
+            _power_group(r, item, join(join(where, "power_groups"), i))
+            for i, item in enumerate(r.items(doc, "power_groups", where))
+        ),
+        spool_change_s=r.number(doc, "spool_change_s", where, 0.0),
+        stations=routes.read_stations(r, doc, where),
+        routes=routes.read_routes(r, doc, where),
     )
     _names(r, problem, where)
+    routes.names_of_routes(r, problem, where)
     r.finish()
     _places(r, problem, where)
+    routes.places_of_routes(r, problem, where)
     r.finish()
     return problem
 
@@ -133,12 +157,10 @@ def _bounds(r: Reader, doc: Mapping[str, Any], where: str) -> None:
         ("builds", setups, MOST_SETUPS, "setups"),
         ("crews", len(crews), MOST_CREWS, "crews"),
         ("windows", windows, MOST_WINDOWS, "windows"),
-        (
-            "buffers",
-            len(doc["buffers"]) if isinstance(doc.get("buffers"), list) else 0,
-            MOST_BUFFERS,
-            "buffers",
-        ),
+        ("machines", sum(_length(machine, "shut") for machine in machines), MOST_SHUT, "spans of shut"),
+        ("power_groups", _length(doc, "power_groups"), MOST_POWER_GROUPS, "power groups"),
+        ("buffers", _length(doc, "buffers"), MOST_BUFFERS, "buffers"),
+        *routes.sizes(doc),
     ):
         if number > most:
             r.refuse(TOO_LARGE, f"more than {most} {what}", join(where, key))
@@ -151,19 +173,55 @@ def _objects(doc: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
     return [item for item in items if isinstance(item, Mapping)] if isinstance(items, list) else []
 
 
+def _length(item: Mapping[str, Any], key: str) -> int:
+    value = item.get(key)
+    return len(value) if isinstance(value, list) else 0
+
+
 def _windows(r: Reader, value: object, where: str) -> dict[str, tuple[tuple[float, float], ...]]:
-    out = {}
-    for name, spans in r.members(value, where).items():
-        read = []
-        for i, span in enumerate(r.array(spans, join(where, name))):
-            place = join(join(where, name), i)
-            before = len(r.errors)
-            start, end = r.pair(span, place)
-            if len(r.errors) == before and end <= start:
-                r.refuse(BAD_NUMBER, f"must end after it starts, not {start:g} to {end:g}", place)
-            read.append((start, end))
-        out[name] = tuple(read)
-    return out
+    return {name: _spans(r, spans, join(where, name)) for name, spans in r.members(value, where).items()}
+
+
+def _spans(r: Reader, value: object, where: str) -> tuple[tuple[float, float], ...]:
+    """Pairs of times, each of which ends after it starts."""
+    read = []
+    for i, span in enumerate(r.array(value, where)):
+        place = join(where, i)
+        before = len(r.errors)
+        start, end = r.pair(span, place)
+        if len(r.errors) == before and end <= start:
+            r.refuse(BAD_NUMBER, f"must end after it starts, not {start:g} to {end:g}", place)
+        read.append((start, end))
+    return tuple(read)
+
+
+def _power_group(r: Reader, value: object, where: str) -> PowerGroup:
+    item = r.members(value, where, _POWER_GROUP)
+    place = join(where, "machines")
+    names = []
+    for i, name in enumerate(r.items(item, "machines", where, required=True)):
+        if isinstance(name, str):
+            names.append(name)
+        else:
+            r.refuse(WRONG_TYPE, f"must be a string, not {kind(name)}", join(place, i))
+    r.unique(((name, join(place, i)) for i, name in enumerate(names)), "the machine")
+    return PowerGroup(
+        r.text(item, "name", where),
+        tuple(names),
+        r.whole(item, "at_once", where, None, least=1),
+        r.number(item, "warm_up_s", where),
+    )
+
+
+def _grams(r: Reader, item: Mapping[str, Any], key: str, where: str) -> float:
+    grams = r.number(item, key, where, 0.0)
+    if grams > MOST_GRAMS:
+        r.refuse(BAD_NUMBER, f"must be at most {MOST_GRAMS:g}, not {grams:g}", join(where, key))
+    return grams
+
+
+def _deadline(r: Reader, item: Mapping[str, Any], where: str) -> float | None:
+    return r.number_or_null(item, "deadline_s", where) if "deadline_s" in item else None
 
 
 def _crew(r: Reader, value: object, where: str) -> Crew:
@@ -210,6 +268,9 @@ def _machine(r: Reader, value: object, where: str) -> Machine:
         available_s=r.number(item, "available_s", where),
         setup=r.text_or_null(item, "setup", where),
         chamber=None if chamber is None else _chamber(r, chamber, join(where, "chamber")),
+        shut=_spans(r, item["shut"], join(where, "shut")) if "shut" in item else (),
+        wear_price=r.number(item, "wear_price", where, 0.0),
+        grams_left=None if item.get("grams_left") is None else _grams(r, item, "grams_left", where),
     )
 
 
@@ -224,13 +285,10 @@ def _chamber(r: Reader, value: object, where: str) -> Chamber:
         precision=r.number(item, "precision", where),
         cooldown_s=r.number(item, "cooldown_s", where),
         crewed=r.flag(item, "crewed", where),
-        size_mm=_size(r, item, where),
+        size_mm=r.pair_or_null(item, "size_mm", where),
+        packing_density=r.share_or_null(item, "packing_density", where),
+        boxes=r.whole(item, "boxes", where, 1, least=1),
     )
-
-
-def _size(r: Reader, item: Mapping[str, Any], where: str) -> tuple[float, float] | None:
-    size = item.get("size_mm")
-    return None if size is None else r.pair(size, join(where, "size_mm"))
 
 
 def _build(r: Reader, value: object, where: str) -> Build:
@@ -250,6 +308,9 @@ def _build(r: Reader, value: object, where: str) -> Build:
         due_s=r.number_or_null(item, "due_s", where),
         weight=r.number(item, "weight", where, 1.0),
         count=r.whole(item, "count", where, 1, least=1),
+        deadline_s=_deadline(r, item, where),
+        grams=_grams(r, item, "grams", where),
+        owner=r.text_or_null(item, "owner", where),
     )
 
 
@@ -273,15 +334,20 @@ def _part(r: Reader, value: object, where: str) -> Part:
         release_s=r.number(item, "release_s", where),
         due_s=r.number_or_null(item, "due_s", where),
         weight=r.number(item, "weight", where, 1.0),
-        size_mm=_size(r, item, where),
+        size_mm=r.pair_or_null(item, "size_mm", where),
         outline_mm=outline,
+        deadline_s=_deadline(r, item, where),
+        owner=r.text_or_null(item, "owner", where),
     )
 
 
 def _announced(r: Reader, value: object, where: str) -> Announced:
-    item = r.members(value, where, ("id", "machine", "start_s"))
+    item = r.members(value, where, ("id", "machine", "start_s", "share"))
     return Announced(
-        r.text(item, "id", where), r.text(item, "machine", where), r.number(item, "start_s", where)
+        r.text(item, "id", where),
+        r.text(item, "machine", where),
+        r.number(item, "start_s", where),
+        r.number(item, "share", where, 1.0),
     )
 
 
@@ -300,6 +366,16 @@ def _names(r: Reader, problem: Problem, where: str) -> None:
     for i, crew in enumerate(problem.crews):
         if crew.window and crew.window not in problem.windows:
             r.refuse(UNKNOWN_NAME, f"there are no windows {crew.window!r}", join(join(crews, i), "window"))
+    groups, known = join(where, "power_groups"), {m.name for m in problem.machines}
+    r.unique(
+        ((g.name, join(join(groups, i), "name")) for i, g in enumerate(problem.power_groups)),
+        "the power group",
+    )
+    for i, group in enumerate(problem.power_groups):
+        for k, name in enumerate(group.machines):
+            if name not in known:
+                place = join(join(join(groups, i), "machines"), k)
+                r.refuse(UNKNOWN_NAME, f"there is no machine {name!r}", place)
 
 
 def _places(r: Reader, problem: Problem, where: str) -> None:

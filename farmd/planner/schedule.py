@@ -15,6 +15,8 @@ from farmd.planner.compiled import INFINITY, Compiled, Jobs
 from farmd.planner.people import NOBODY
 from farmd.planner.plans import Assignment, Placement, Plan, Value
 
+MISSED_S = 0.1
+"""Less is no missed deadline, but what a solver's grain has rounded; the checker allows a second."""
 Layout = Callable[[int, tuple[int, ...]], tuple[Placement, ...]]
 
 
@@ -34,7 +36,7 @@ class Schedule:
     """All jobs placed. `objective` is what the problem asks for, `cost` adds the price of broken wishes and buffers.
 
     `flow_s` is the sum of all ends: of two plans that cost the same, the one that is sooner done with
-    everything leaves more room for what comes.
+    everything leaves more room for what comes. `missed_s` is by how much deadlines are missed in all.
     """
 
     jobs: Jobs
@@ -43,11 +45,12 @@ class Schedule:
     objective: float
     cost: float
     flow_s: float
+    missed_s: float = 0.0
 
     @property
-    def rank(self) -> tuple[float, float]:
-        """What makes one schedule better than another: cost first, to a millionth, then flow."""
-        return (round(self.cost, 6), self.flow_s)
+    def rank(self) -> tuple[float, float, float]:
+        """What makes one schedule better than another: deadlines, then cost, both to a millionth, then flow."""
+        return (round(self.missed_s, 6), round(self.cost, 6), self.flow_s)
 
     def sequences(self, machines: int) -> list[list[int]]:
         """The jobs of each machine in time order."""
@@ -60,14 +63,18 @@ class Schedule:
 def valued(c: Compiled, jobs: Jobs, placed: list[Placed]) -> Schedule:
     """The schedule of these placements, with its value. Each machine's placements come in time order."""
     setup = list(c.setup0)
-    tardiness = operator = moved = flow = early = 0.0
+    tardiness = operator = moved = flow = early = wear = missed = 0.0
     makespan = c.problem.now_s
     changeovers = 0
-    dues, of_job, clear, change = jobs.dues, jobs.setup, c.clear, c.change
-    for job, machine, _crew, _at, _start, end in placed:
+    dues, of_job, clear, change, deadline = jobs.dues, jobs.setup, c.clear, c.change, jobs.deadline
+    left, spools = list(c.left0), c.spools
+    for job, machine, _crew, _at, start, end in placed:
         if end > makespan:
             makespan = end
+        if end > deadline[job] + MISSED_S:
+            missed += end - deadline[job]
         flow += end
+        wear += c.wear[machine] * (end - start)
         batch = jobs.batch[job]
         for i, (due, weight) in enumerate(dues[job]):
             if end > due:
@@ -77,17 +84,20 @@ def valued(c: Compiled, jobs: Jobs, placed: list[Placed]) -> Schedule:
                     tardiness += weight * (end - due)
         if batch is None:
             after = of_job[job]
+            changed = after != setup[machine]
             operator += clear + change[setup[machine]][after]
-            changeovers += after != setup[machine]
+            if spools:
+                operator += c.spool_s(left, machine, job, changed=changed)
+            changeovers += changed
             setup[machine] = after
             moved += c.moved(job, machine)
         else:
             moved += batch.moved
             if c.crewed(machine):
                 operator += clear
-    objective = makespan if c.makespan else tardiness + c.price * operator
-    value = Value(tardiness, makespan, changeovers, operator)
-    return Schedule(jobs, placed, value, objective, objective + moved + early, flow)
+    objective = makespan if c.makespan else tardiness + c.price * operator + wear
+    value = Value(tardiness, makespan, changeovers, operator, wear)
+    return Schedule(jobs, placed, value, objective, objective + moved + early, flow, missed)
 
 
 def replay(
@@ -98,14 +108,16 @@ def replay(
     Machines that could begin their next job first are served first. None when the windows do not
     suffice, or as soon as the weighted tardiness reaches `limit`.
     """
-    people = c.people
+    people, terms = c.people, c.terms
     people.reset()
-    free, clear, change = people.free, c.clear, c.change
+    terms.reset()
+    free, clear, change, binding, spools = people.free, c.clear, c.change, terms.binding, c.spools
     release, setup_of, durations, dues, batch = (
         jobs.release, jobs.setup, jobs.durations, jobs.dues, jobs.batch,
     )  # fmt: skip
-    setup = list(c.setup0)
-    class_of, cooldown = c.class_of, c.cooldown
+    setup, left = list(c.setup0), list(c.left0)
+    class_of = c.class_of
+    out: dict[int, list[float]] = {}
     position = [0] * len(sequences)
     heap = [(max(c.ready[m], release[row[0]]), m) for m, row in enumerate(sequences) if row]
     heapify(heap)
@@ -116,29 +128,40 @@ def replay(
         row = sequences[m]
         i = position[m]
         job = row[i]
-        crew = NOBODY
-        start = at
-        if batch[job] is None or c.crewed(m):
+        crew, work = NOBODY, 0.0
+        attended = batch[job] is None or c.crewed(m)
+        if attended:
             work = clear
             if batch[job] is None:
                 work += change[setup[m]][setup_of[job]]
+                if spools:
+                    work += c.spool_s(left, m, job, changed=setup[m] != setup_of[job])
                 setup[m] = setup_of[job]
-            if not free:
+        takes = durations[job][class_of[m]]
+        if binding:
+            at, crew, start = terms.begin(people, m, at, work, takes, attended=attended)
+            if at == INFINITY:
+                return None
+            people.take(crew, at, work)
+            terms.take(m, start, takes)
+        else:
+            if attended and not free:
                 at, crew = people.soonest(at, work)
                 if at == INFINITY:
                     return None
                 people.take(crew, at, work)
             start = at + work
-        end = start + durations[job][class_of[m]]
-        for due, weight in dues[job]:
-            if end > due:
-                tardiness += weight * (end - due)
-        if tardiness >= limit:
-            return None
+        end = start + takes
+        if limit < INFINITY:
+            for due, weight in dues[job]:
+                if end > due:
+                    tardiness += weight * (end - due)
+            if tardiness >= limit:
+                return None
         placed.append(Placed(job, m, crew, at, start, end))
         position[m] = i = i + 1
         if i < len(row):
-            ready = end + cooldown[m]
+            ready = c.free_again(m, end, out)
             later = release[row[i]]
             heapreplace(heap, (later if later > ready else ready, m))
         else:

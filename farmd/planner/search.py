@@ -17,6 +17,7 @@ from farmd.planner import kernel
 from farmd.planner.budget import Meter
 from farmd.planner.compiled import INFINITY, Compiled
 from farmd.planner.kernel_arrays import (
+    FLOW_PRICE,
     cost_of,
     draft_of,
     like,
@@ -26,7 +27,7 @@ from farmd.planner.kernel_arrays import (
     timed,
     work_of,
 )
-from farmd.planner.kernel_data import GRAINS, MODE, NORM, NORM_S, PRICE, WEIGHT, Shop, State
+from farmd.planner.kernel_data import FLOW, GRAIN, GRAINS, MODE, NORM, NORM_S, PRICE, WEIGHT, Shop, State
 from farmd.planner.schedule import Schedule
 
 STRETCH_S = 0.02
@@ -39,29 +40,38 @@ HOTTEST, COLDEST, COLD = 0.3, 4e-4, 2e-4
 """Temperatures at first, at most and at least, and in the end, as shares of the mean cost of a job."""
 HOT_MOVES = 15_000.0
 """Moves for each job with which a search may begin at its hottest; with fewer it stays near its start."""
-WORK_PRICE, LEAST_WORK_PRICE = 1.5, 0.01
+WORK_PRICE, LEAST_WORK_PRICE = 6.0, 0.01
 """What a second of people's work costs while searching, in seconds of tardiness of a job of the mean weight:
 whoever changes setups less leaves more of people's and machines' time for the jobs. The least stays to the end."""
-WORK_SHARE = 0.25
-"""All work costs at most this share of all tardiness: where hardly anything is late, work is no reason to be."""
-HONEST_FROM = 0.95
-"""From this share of the budget on hardly anything counts but the problem's own objective."""
-STAGES = 20
-"""How often the price of work is set anew."""
+WORK_SHARE, HONEST_SHARE = 0.2, 0.02
+"""All work costs at most this share of all tardiness: where hardly anything is late, work is no reason to be. The
+other share holds in the end, when work only decides between plans that are as good but for a few thousandths."""
+STAGES = 33
+"""How often the price of work is set anew; in the last stage hardly anything counts but the problem's own objective."""
 SHARP_FROM, SHARP_NORM = 0.4, 60.0
 """From this share on the makespan is sought as a norm so high that nearly nothing but the latest end counts."""
 LEAST_JOBS_FOR_THREADS = 100
 MOST_THREADS = 2
+TURN_S = 7200.0
+"""An odd person who is free is one thread's for so long, then the next one's."""
 TIGHTEN_EVERY = 0.02
 """Share of the budget."""
 
 
-def improve(c: Compiled, schedule: Schedule, meter: Meter, rng: Random, goal: float) -> Schedule:
-    """The best schedule found until the meter ends or the cost is down to `goal`; never a worse one."""
+def improve(
+    c: Compiled, schedule: Schedule, meter: Meter, rng: Random, goal: float, *, late_only: bool = False
+) -> Schedule:
+    """The best schedule found until the meter ends or the cost is down to `goal`; never a worse one.
+
+    `late_only` is for a makespan whose deadlines do not hold yet: only they, and the sum of ends, are sought.
+    """
     jobs = schedule.jobs
     if meter.progress() >= 1.0 or len(jobs.release) < 2:
         return schedule
     shop = shop_of(c, jobs)
+    if late_only:
+        shop.terms[NORM_S], shop.terms[FLOW] = 0.0, FLOW_PRICE
+        shop.job_s[:, WEIGHT] = 0.0
     state = state_of(c, shop, schedule.placed)
     if state is None:
         return schedule
@@ -88,7 +98,7 @@ def _anneal(shop: Shop, state: State, rng: Random, meter: Meter, goal: float) ->
                 break
             if int(progress * STAGES) != stage:
                 stage = int(progress * STAGES)
-                best_cost = _next_stage(shop, state, best, own_price, progress)
+                best_cost = _next_stage(shop, state, best, own_price, stage)
                 unit = _unit(shop, best_cost) if shop.terms[NORM_S] > 0.0 else unit
             hot = _hot(shop, meter, done_moves, progress, threads)
             heat = unit * hot * (COLD / hot) ** progress
@@ -98,12 +108,14 @@ def _anneal(shop: Shop, state: State, rng: Random, meter: Meter, goal: float) ->
             if threads > 1:
                 rng.shuffle(machines)
             crowds = [np.array(machines[i::threads], dtype=np.int32) for i in range(threads)]
+            shares = shares_of(shop, state, rng, threads)
             done = [
-                pool.submit(kernel.anneal, shop, state, draft, crowd, moves, heat)
-                for draft, crowd in zip(drafts[1:], crowds[1:], strict=True)
+                pool.submit(kernel.anneal, shop, share, draft, crowd, moves, heat)
+                for share, draft, crowd in zip(shares[1:], drafts[1:], crowds[1:], strict=True)
             ]
-            kernel.anneal(shop, state, drafts[0], crowds[0], moves, heat)
+            kernel.anneal(shop, shares[0], drafts[0], crowds[0], moves, heat)
             wait(done)
+            gather(shop, state, shares)
             cost = cost_of(state)
             if not meter.counted:
                 moves = max(64, int(moves * min(4.0, max(0.25, STRETCH_S / (perf_counter() - began + 1e-9)))))
@@ -138,17 +150,18 @@ def _hot(shop: Shop, meter: Meter, done: int, progress: float, threads: int) -> 
     return min(HOTTEST, max(COLDEST, HOTTEST * math.pow(moves / len(shop.job_s) / HOT_MOVES, 1.5)))
 
 
-def _next_stage(shop: Shop, state: State, best: State, own_price: float, progress: float) -> float:
+def _next_stage(shop: Shop, state: State, best: State, own_price: float, stage: int) -> float:
     """Set the price of work and the norm's power for what follows, and lay the rows anew; the cost of `best`."""
     before = shop.terms.copy()
     if shop.terms[NORM_S] > 0.0:
-        shop.terms[NORM] = SHARP_NORM if progress >= SHARP_FROM else shop.terms[NORM]
+        shop.terms[NORM] = SHARP_NORM if stage >= SHARP_FROM * STAGES else shop.terms[NORM]
     else:
         work_s = max(work_of(shop, best), 1e-9)
         late = max(0.0, cost_of(best) - float(shop.terms[PRICE]) * work_s)
         weight = float(shop.job_s[:, WEIGHT].mean())
-        most = WORK_PRICE * weight if progress < HONEST_FROM else 0.0
-        shop.terms[PRICE] = own_price + max(LEAST_WORK_PRICE * weight, min(most, WORK_SHARE * late / work_s))
+        share = WORK_SHARE if stage < STAGES - 1 else HONEST_SHARE
+        price = max(LEAST_WORK_PRICE * weight, min(WORK_PRICE * weight, share * late / work_s))
+        shop.terms[PRICE] = own_price + price
     (now, cost), (then, best_cost) = (tightened(shop, rows) for rows in (state, best))
     if cost == INFINITY and best_cost == INFINITY:
         shop.terms[:] = before
@@ -158,7 +171,24 @@ def _next_stage(shop: Shop, state: State, best: State, own_price: float, progres
     return min(cost, best_cost)
 
 
+def shares_of(shop: Shop, state: State, rng: Random, threads: int) -> list[State]:
+    """The same rows for each thread; and each has a share of the people who are not at work, for itself alone."""
+    if threads == 1 or shop.terms[MODE] != GRAINS:
+        return [state] * threads
+    everybody = shop.people[:, None]
+    span = max(1, round(TURN_S / float(shop.terms[GRAIN])))
+    turn = (np.arange(state.used.shape[1]) + rng.randrange(span * threads)) // span
+    shares = [(everybody - state.used + (turn + i) % threads) // threads for i in range(threads)]
+    return [state._replace(used=(everybody - share).astype(np.int32)) for share in shares]
+
+
+def gather(shop: Shop, state: State, shares: list[State]) -> None:
+    """Who is at work after what the threads did; each counted as at work whom it had not."""
+    if shares[0] is not state:
+        state.used[:] = sum(share.used for share in shares) - (len(shares) - 1) * shop.people[:, None]
+
+
 def _threads(shop: Shop, meter: Meter) -> int:
-    """Rows of different machines have nothing in common but people in number: they are sought in two threads."""
-    alone = meter.counted or shop.terms[MODE] == GRAINS or len(shop.job_s) < LEAST_JOBS_FOR_THREADS
+    """Rows of different machines have nothing in common but people: they are sought in two threads."""
+    alone = meter.counted or len(shop.job_s) < LEAST_JOBS_FOR_THREADS
     return 1 if alone else min(MOST_THREADS, os.cpu_count() or 1, len(shop.mach) // 2)

@@ -11,10 +11,11 @@ from random import Random
 
 from farmd.model.errors import Refused
 from farmd.planner import exact
-from farmd.planner.bounds import impossible, lower_bound
+from farmd.planner.bounds import impossible, lower_bound, too_late
 from farmd.planner.budget import Budget, Meter
 from farmd.planner.check import check
 from farmd.planner.compiled import STABILITY_PRICE_S, Compiled
+from farmd.planner.conflicts import missed, told
 from farmd.planner.fields import UNKNOWN_NAME
 from farmd.planner.greedy import RULE_OF_POLICY, Dispatcher, Rule, rules
 from farmd.planner.incumbent import carried_over
@@ -29,6 +30,8 @@ from farmd.planner.search import improve
 from farmd.planner.solver import LEAST_S
 
 LAST_RESORT = (Rule("atcs", 2.0, 0.01), Rule("edd"), Rule("fifo"), Rule("atcs", 2.0, 0.5))
+DEADLINES_SHARE = 0.4
+"""Of a search, for deadlines alone where its start misses some."""
 FLOW_GAIN = 0.999
 """Less is not worth a change of plan."""
 RULES_UNTIL = 0.3
@@ -53,12 +56,33 @@ def plan(
     `policy` fifo, edd, wspt and atcs are one pass of that rule; plan is everything within the
     budget. An `incumbent` that still holds is answered unless something costs less, or as much and
     is sooner done with everything. The cost of a plan is its objective, and for weighted tardiness
-    `stability_price_s` more for each announced run or part that goes to another machine than
-    announced. Raises `Refused` for an unknown policy.
+    `stability_price_s`, or the wish's share of it, more for each announced run or part that goes to
+    another machine than announced. Deadlines come before all cost: where they do not hold, the plan is
+    infeasible, with its `conflicts`. Raises `Refused` for an unknown policy.
     """
     if policy not in POLICIES:
         raise Refused(UNKNOWN_NAME, f"must be one of {', '.join(POLICIES)}, not {policy!r}", where="policy")
+    if problem.routes:
+        return _with_routes(problem, budget, seed, policy, incumbent, stability_price_s)
     return _Planner(problem, budget, seed, stability_price_s).run(policy, incumbent)
+
+
+def _with_routes(
+    problem: Problem, budget: Budget, seed: int, policy: str, incumbent: Plan | None, stability_price_s: float
+) -> Plan:
+    from farmd.planner.routes.solve import plan as plan_routes
+
+    return plan_routes(
+        problem,
+        budget=budget,
+        seed=seed,
+        policy=policy,
+        incumbent=incumbent,
+        stability_price_s=stability_price_s,
+        of_builds=lambda bare, share, known, policy: plan(
+            bare, budget=share, seed=seed, policy=policy, incumbent=known, stability_price_s=stability_price_s
+        ),
+    )
 
 
 class _Planner:
@@ -79,11 +103,18 @@ class _Planner:
         reasons = impossible(self.c)
         if reasons:
             return _infeasible(self.problem, reasons)
+        late = too_late(self.c) if self.c.has_deadlines else {}
+        if late:
+            why = tuple(f"{name}: {reason}" for name, reason in late.items())
+            return _infeasible(self.problem, why, tuple((name,) for name in late), proved=True)
         self.bound = lower_bound(self.c)
         if policy == "plan":
             self._search(incumbent)
         else:
             self._by_rule(RULE_OF_POLICY[policy])
+        if self.meter.stopped():
+            # Nobody waits for the answer: to make and check it would keep the next question waiting.
+            return _infeasible(self.problem, ("broken off",))
         return self._answer(incumbent)
 
     def _best(self) -> Schedule | None:
@@ -103,7 +134,7 @@ class _Planner:
 
     def _done(self) -> bool:
         best = self._best()
-        return best is not None and best.cost <= self.bound + 1e-6
+        return best is not None and not best.missed_s and best.cost <= self.bound + 1e-6
 
     def _pass(self, rule: Rule, rows: Rows) -> Schedule | None:
         return self._rules().run(rule, *self.c.with_batches(rows))
@@ -118,8 +149,11 @@ class _Planner:
         rows: Rows = [[] for _ in self.c.ready]
         if self.problem.parts:
             rows = by_rule(self.c, self.plates, order, self.rng)
-        for attempt in (rule, *LAST_RESORT):
-            if self._keep(self._pass(attempt, rows)):
+        first = (rule, Rule("deadline")) if self.c.has_deadlines else (rule,)
+        for attempt in (*first, *LAST_RESORT):
+            self._keep(self._pass(attempt, rows))
+            best = self._best()
+            if best is not None and not best.missed_s:
                 return
 
     def _search(self, incumbent: Plan | None) -> None:
@@ -132,6 +166,8 @@ class _Planner:
         if incumbent is not None and self.c.runs > 0:
             jobs, _ = self.c.with_batches(rows)
             warm = self._keep(carried_over(self.c, jobs, incumbent, self.meter))
+        if self.c.has_deadlines:
+            self._keep(self._pass(Rule("deadline"), rows))
         in_time = not warm or self.meter.progress() < RULES_UNTIL
         phase = self.meter.share(0.05 if warm else 0.2)
         longest = 0.0
@@ -150,12 +186,20 @@ class _Planner:
         if self._done():
             return
         fits = exact.fits(self.c)
-        best = self._best()
-        if best is not None and self.c.runs > 0:
-            phase = self.meter.share(0.4 if fits else 1.0)
-            self._keep(improve(self.c, best, phase, self.rng, self.bound))
+        if self.c.runs > 0 or self.c.terms.binding or self.c.has_deadlines:
+            self._improve(self.meter.share(0.4 if fits else 1.0))
         if fits and not self._done() and self._solver_has_time():
             self._exact_builds()
+
+    def _improve(self, phase: Meter) -> None:
+        """Search on the orders of the best schedule; first for its deadlines where it misses any."""
+        best = self._best()
+        if best is not None and best.missed_s:
+            share = phase.share(DEADLINES_SHARE)
+            self._keep(improve(self.c, best, share, self.rng, self.bound, late_only=self.c.makespan))
+            best = self._best()
+        if best is not None:
+            self._keep(improve(self.c, best, phase, self.rng, self.bound))
 
     def _batches(self, phase: Meter) -> Rows:
         """The parts in batches, each better batching tried as a schedule at once."""
@@ -193,7 +237,10 @@ class _Planner:
         """The cheapest candidate that the checker accepts, the incumbent among them."""
         faults: Iterable[object] = ()
         old = incumbent
+        best = self._best()
         for schedule in sorted(self.found, key=lambda schedule: schedule.rank):
+            if schedule.missed_s:
+                break
             if old is not None and not self._beats(schedule, old):
                 # A check of a large plan takes long: only of one that would be answered.
                 old = None if check(self.problem, old) else old
@@ -209,8 +256,21 @@ class _Planner:
             return _infeasible(
                 self.problem, tuple(f"no plan passed the checker: {fault}" for fault in faults)
             )
+        if best is not None:
+            return self._at_odds(best)
         proof = "proven" if self.proven_impossible else "not proven"
         return _infeasible(self.problem, (f"the crews' windows do not hold all the work together ({proof})",))
+
+    def _at_odds(self, best: Schedule) -> Plan:
+        """No plan, and which deadlines do not hold together: as proved, or as the best attempt missed them."""
+        if self.proven_impossible:
+            ids = tuple(self.problem.builds[b].id for b in exact.conflict(self.c, self.meter, self.seed))
+            ids = ids or tuple(b.id for b in self.problem.builds if b.deadline_s is not None)
+            return _infeasible(
+                self.problem, (f"{told(ids)} cannot all end by their deadlines",), (ids,), proved=True
+            )
+        sets, reasons = missed(self.c, best)
+        return _infeasible(self.problem, reasons, sets)
 
     def _beats(self, schedule: Schedule, kept: Plan) -> bool:
         """Whether a schedule is worth leaving the incumbent: it costs less, or as much and flows better."""
@@ -220,11 +280,11 @@ class _Planner:
         return schedule.flow_s < FLOW_GAIN * sum(a.end_s for a in kept.assignments)
 
     def _cost(self, plan_: Plan) -> float:
-        moved = self._moves(plan_) * self.c.stability_price_s
+        moved = self._moved(plan_)
         return _objective(self.problem, plan_.value) + moved + self._early(plan_)
 
     def _early(self, plan_: Plan) -> float:
-        """What the plan's runs cost by the buffers."""
+        """What the plan's runs cost by buffers and flow."""
         c = self.c
         dues = {name: c.jobs.dues[j][1:] for j, name in enumerate(c.run_name) if len(c.jobs.dues[j]) > 1}
         return sum(
@@ -233,15 +293,17 @@ class _Planner:
             for due, weight in dues.get(a.build or "", ())
         )
 
-    def _moves(self, plan_: Plan) -> int:
-        """How many announced runs and parts the plan puts on another machine."""
+    def _moved(self, plan_: Plan) -> float:
+        """What it costs that the plan puts announced runs and parts on other machines."""
         names = {machine.name for machine in self.problem.machines}
-        wishes = {a.id: a.machine for a in self.problem.announced if a.machine in names}
-        return sum(
-            wishes.get(name, a.machine) != a.machine
+        wishes = {a.id: a for a in self.problem.announced if a.machine in names}
+        found = (
+            (wishes.get(name), a.machine)
             for a in plan_.assignments
             for name in ((a.build,) if a.build is not None else a.parts)
         )
+        shares = sum(wish.share for wish, machine in found if wish is not None and wish.machine != machine)
+        return shares * self.c.stability_price_s
 
     def _publish(self, plan_: Plan) -> Plan:
         """The plan with the bound that is known by now."""
@@ -254,8 +316,15 @@ class _Planner:
 def _objective(problem: Problem, value: Value) -> float:
     if problem.objective == "makespan":
         return value.makespan_s
-    return value.weighted_tardiness_s + problem.operator_price * value.operator_s
+    return value.weighted_tardiness_s + problem.operator_price * value.operator_s + value.wear_s
 
 
-def _infeasible(problem: Problem, reasons: tuple[str, ...]) -> Plan:
-    return Plan("infeasible", None, Value(0.0, problem.now_s, 0, 0.0), (), reasons)
+def _infeasible(
+    problem: Problem,
+    reasons: tuple[str, ...],
+    conflicts: tuple[tuple[str, ...], ...] = (),
+    *,
+    proved: bool = False,
+) -> Plan:
+    value = Value(0.0, problem.now_s, 0, 0.0)
+    return Plan("infeasible", None, value, (), reasons, conflicts, proved)

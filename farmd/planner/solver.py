@@ -48,13 +48,19 @@ def weight_scale(weights: list[float]) -> int | None:
     return None
 
 
-def run(model: cp_model.CpModel, meter: Meter, seed: int, per_unit: float) -> Answer | None:
-    """Solve within the meter; `per_unit` is how much of the objective makes one second. None if no time is left."""
+def run(
+    model: cp_model.CpModel, meter: Meter, seed: int, per_unit: float, *, presolve: bool = True
+) -> Answer | None:
+    """Solve within the meter; `per_unit` is how much of the objective makes one second. None if no time is left.
+
+    Presolving takes seconds by itself: without it a hint is a solution at once.
+    """
     seconds = meter.seconds_left()
     if seconds < LEAST_S:
         return None
     solver = cp_model.CpSolver()
     solver.parameters.random_seed = seed % 2**31
+    solver.parameters.cp_model_presolve = presolve
     if meter.counted:
         solver.parameters.num_workers = 1
         solver.parameters.max_deterministic_time = seconds

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from farmd.planner import jit
 from farmd.planner.budget import Budget
 from farmd.planner.generate import fdm_shop, powder_shop
+from farmd.planner.routes.generate import job_shop
 
 EFFORT = 60
 NOTE = "warm"
@@ -53,6 +54,7 @@ def warm() -> Warmed:
         first = plan(problem, budget=Budget(effort=EFFORT), seed=1)
         less = replace(first, assignments=first.assignments[1:])
         plan(problem, budget=Budget(effort=EFFORT), seed=1, incumbent=less)
+    plan(job_shop(1, 4, 3), budget=Budget(effort=4 * EFFORT), seed=1)
     folder = _folder()
     if folder is not None:
         (folder / NOTE).write_text(_machine(), encoding="utf-8")

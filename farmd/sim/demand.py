@@ -61,7 +61,7 @@ async def upload(service: Service, name: str, content: bytes) -> Upload:
         with service.vault.receive() as sink:
             sink.write(content)
             stored = sink.store()
-        return Upload(stored.sha256, stored.size_bytes, name, service.vault.path(stored.sha256))
+        return Upload(stored.sha256, stored.size_bytes, name, service.vault.file(stored))
 
     return await offload(store)
 

@@ -116,10 +116,9 @@ def _simulate(
         seed=request.seed,
         stability_price_s=config.planner.stability_price_s,
     )
+    setup = Setup(config, planner, policy=request.policy, ids=IdSource(request.seed), guarded=False)
     try:
-        loop.run_until_complete(
-            run_farm(Setup(config, planner, policy=request.policy, ids=IdSource(request.seed)), body)
-        )
+        loop.run_until_complete(run_farm(setup, body))
     finally:
         loop.close()
     head = {"shop": config.farm.name, "seed": request.seed, "policy": request.policy}

@@ -8,6 +8,8 @@ PostgreSQL is guarded by a session's advisory lock. Knows nothing of facts or en
 from __future__ import annotations
 
 import os
+import sqlite3
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +18,12 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, make_url, text
+from sqlalchemy import URL, Connection, Engine, NullPool, QueuePool, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, SQLAlchemyError
 
 from farmd.model.errors import ConfigError, ErrorCode
 from farmd.store.errors import DATABASE_DAMAGED
+from farmd.store.trouble import Holders, StoreBlocked, is_damage, trouble_of
 
 DATABASE_URL = ErrorCode(
     "database-url",
@@ -65,6 +68,8 @@ class Database:
     url: URL
     writer: Connection
     readers: Engine
+    holders: Holders | None = None
+    """Of a SQLite database: who else has locks on it."""
 
     @property
     def is_sqlite(self) -> bool:
@@ -76,44 +81,115 @@ class Database:
         engine = self.writer.engine
         self.writer.close()
         engine.dispose()
+        if self.holders is not None:
+            self.holders.close()
 
 
-def open_database(url: str, *, data_dir: Path) -> Database:
-    """Open and migrate. A relative SQLite file lies in `data_dir`. Raises `ConfigError`."""
+def open_database(url: str, *, data_dir: Path, as_it_is: bool = False) -> Database:
+    """Open and migrate; not migrated when `as_it_is`, which is for looking at a record that is out of order.
+
+    A relative SQLite file lies in `data_dir`. Raises `ConfigError`.
+    """
     parsed = _parse(url, data_dir)
     where = parsed.render_as_string(hide_password=True)
+    holders = Holders(Path(parsed.database or "")) if parsed.get_backend_name() == "sqlite" else None
     try:
-        if parsed.get_backend_name() == "sqlite":
-            writer, readers = _sqlite(parsed)
-        else:
-            writer, readers = _postgresql(parsed)
+        writer, readers = _sqlite(parsed) if holders is not None else _postgresql(parsed)
     except (OSError, SQLAlchemyError) as error:
-        raise _not_opened(error, where) from error
-    database = Database(parsed, writer, readers)
+        raise _not_opened(error, where, holders) from error
+    database = Database(parsed, writer, readers, holders)
     try:
-        migrate(writer, where=where)
+        if not as_it_is:
+            migrate(writer, where=where, holders=holders)
     except BaseException:
         database.close()
         raise
-    if database.is_sqlite:
+    if database.is_sqlite and not as_it_is:
         _sync_folder(Path(parsed.database or "").parent)
     return database
 
 
-def migrate(connection: Connection, *, where: str) -> None:
-    """Bring the schema up to date in one transaction: a kill leaves the old schema. `ConfigError`."""
+def open_read_only(path: Path) -> Database:
+    """A SQLite file that nobody writes, as it is; both its connections can only read. Raises `ConfigError`."""
+
+    def connect() -> sqlite3.Connection:
+        uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
+        return sqlite3.connect(uri, uri=True, check_same_thread=False)
+
+    engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool)
+    try:
+        connection = engine.connect()
+        connection.exec_driver_sql("SELECT count(*) FROM sqlite_master")
+        connection.rollback()
+    except SQLAlchemyError as error:
+        engine.dispose()
+        raise _not_opened(error, str(path)) from error
+    return Database(make_url(f"sqlite:///{path}"), connection, engine)
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """From which schema to which a migration goes; the same when there is nothing to do. None: no schema yet."""
+
+    before: str | None
+    after: str
+    revisions: tuple[tuple[str, str], ...]
+    """Each step's number and what it does, in order."""
+
+
+def _scripts(connection: Connection) -> tuple[Config, ScriptDirectory]:
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    return config, ScriptDirectory.from_config(config)
+
+
+def is_newest_schema(connection: Connection, *, where: str) -> bool:
+    """Whether nothing is to be migrated. Raises `ConfigError(SCHEMA_NEWER)`."""
+    _, scripts = _scripts(connection)
+    heads = MigrationContext.configure(connection).get_current_heads()
+    if not {script.revision for script in scripts.walk_revisions()}.issuperset(heads):
+        raise ConfigError(SCHEMA_NEWER, f"its schema is {', '.join(heads)}", where=where)
+    return set(heads) == {scripts.get_current_head()}
+
+
+class _Rehearsed(Exception):
+    """Ends the transaction of a rehearsal."""
+
+
+def migrate(
+    connection: Connection,
+    *,
+    where: str,
+    holders: Holders | None = None,
+    rehearse: Callable[[Connection], None] | None = None,
+) -> Steps:
+    """Bring the schema up to date in one transaction: a kill leaves the old schema. `ConfigError`.
+
+    With `rehearse` nothing stays: that is called with the migrated database, then all is rolled back.
+    """
+    config, scripts = _scripts(connection)
+    known = {script.revision: script for script in scripts.walk_revisions()}
+    steps: Steps | None = None
     try:
         with connection.begin():
             heads = MigrationContext.configure(connection).get_current_heads()
-            if not known.issuperset(heads):
+            if not known.keys() >= set(heads):
                 raise ConfigError(SCHEMA_NEWER, f"its schema is {', '.join(heads)}", where=where)
-            command.upgrade(config, "head")
+            before = heads[0] if heads else None
+            wanted = [name for name in sorted(known) if before is None or name > before]
+            docs = tuple((name, (known[name].doc or "").rstrip(".")) for name in wanted)
+            steps = Steps(before, str(scripts.get_current_head()), docs)
+            if wanted:
+                command.upgrade(config, "head")
+            if rehearse is not None:
+                rehearse(connection)
+                raise _Rehearsed
+    except _Rehearsed:
+        assert steps is not None
     except SQLAlchemyError as error:
-        raise _not_opened(error, where) from error
+        raise _not_opened(error, where, holders) from error
+    return steps
 
 
 def _parse(url: str, data_dir: Path) -> URL:
@@ -128,10 +204,14 @@ def _parse(url: str, data_dir: Path) -> URL:
     raise ConfigError(DATABASE_URL, where=parsed.render_as_string(hide_password=True))
 
 
-def _not_opened(error: Exception, where: str) -> ConfigError:
+def _not_opened(error: Exception, where: str, holders: Holders | None = None) -> ConfigError:
     # The sqlite3 module raises the bare DatabaseError for a file that is damaged or no database.
-    code = DATABASE_DAMAGED if type(error) is DatabaseError else DATABASE_UNREACHABLE
-    return ConfigError(code, said(error), where=where)
+    if type(error) is DatabaseError or is_damage(error):
+        return ConfigError(DATABASE_DAMAGED, said(error), where=where)
+    told = trouble_of(error, said(error), holders)
+    if isinstance(told, StoreBlocked):
+        return ConfigError(told.code, told.what, where=where)
+    return ConfigError(DATABASE_UNREACHABLE, said(error), where=where)
 
 
 def said(error: Exception) -> str:

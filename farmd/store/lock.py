@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import socket
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
@@ -52,7 +53,8 @@ class DataLock:
         fd = os.open(data_dir / _NAME, flags, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            who = {"pid": os.getpid(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
+            since = datetime.now(UTC).isoformat(timespec="seconds")
+            who = {"pid": os.getpid(), "since": since, "host": socket.gethostname()}
             os.ftruncate(fd, 0)
             os.pwrite(fd, json.dumps(who).encode(), 0)
         except BaseException:
@@ -76,7 +78,7 @@ class DataLock:
 def _holder(data_dir: Path) -> str:
     try:
         who = json.loads((data_dir / _NAME).read_bytes())
-        return f"process {who['pid']} since {who['since']}"
+        return f"process {who['pid']} on {who['host']} since {who['since']}"
     except (OSError, ValueError, KeyError, TypeError):
         # Between taking the lock and writing its name, a holder has none.
         return "a process that has just started"

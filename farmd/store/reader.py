@@ -7,31 +7,41 @@ thread and sees one moment of the farm. Raises `StoreFailed` when the database d
 from __future__ import annotations
 
 import json
+import sqlite3
+import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
+from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Select, Table, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from farmd.model.access import Token
 from farmd.model.facts import Fact
 from farmd.model.farm import Counter, Farm
 from farmd.model.lifecycle import JobState
 from farmd.model.machine import Machine
+from farmd.model.safe_mode import SafeMode
 from farmd.model.work import Build, FileRecord, Job, Lot, Run
 from farmd.store.database import Database, said
-from farmd.store.errors import STORE_FAILED, StoreFailed
+from farmd.store.errors import DATABASE_DAMAGED, STORE_FAILED, StoreFailed
 from farmd.store.journal import GENESIS, check_link, read_body
 from farmd.store.rows import STATE, to_entity
 from farmd.store.tables import table
 from farmd.store.throughput import By, ThroughputRow, throughput
+from farmd.store.trouble import is_damage
 
 E = TypeVar("E")
 
 _TAIL = 1000
 _PAGE = 1000
+WAL_RESET_MENDED = (3, 51, 3)
+"""From this SQLite on (sqlite.org/wal.html#walresetbug)."""
+CHECK_PAGE = 100
+CHECK_REST_S = 0.002
 
 _JOURNAL, _JOURNAL_JOB, _ITEM, _ANSWER, _META = (
     table(name) for name in ("journal", "journal_job", "build_item", "idempotency", "meta")
@@ -51,7 +61,10 @@ class EventRecord:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a request with an idempotency key was answered; `request_sha256` tells if it is the same."""
+    """What a request with an idempotency key was answered; `request_sha256` tells if it is the same.
+
+    A `status` of 0: it did something, and how it was answered is not known yet.
+    """
 
     key: str
     request_sha256: str
@@ -82,7 +95,8 @@ class Reader:
             with self._database.readers.begin() as connection:
                 yield connection
         except SQLAlchemyError as error:
-            raise StoreFailed(STORE_FAILED, f"reading: {said(error)}") from error
+            code = DATABASE_DAMAGED if is_damage(error) else STORE_FAILED
+            raise StoreFailed(code, f"reading: {said(error)}") from error
 
     # --- the journal ------------------------------------------------------------------------
 
@@ -117,13 +131,24 @@ class Reader:
             for row in rows:
                 yield read_body(row["body"])
 
-    def journal_pages(self, after_seq: int = 0) -> Iterator[list[Mapping[str, Any]]]:
+    def journal_pages(self, after_seq: int = 0, page: int = _PAGE) -> Iterator[list[Mapping[str, Any]]]:
         """The rows of the journal in pages, each read by itself, so no reader lasts long."""
         while rows := self._all(
-            select(_JOURNAL).where(_JOURNAL.c.seq > after_seq).order_by(_JOURNAL.c.seq).limit(_PAGE)
+            select(_JOURNAL).where(_JOURNAL.c.seq > after_seq).order_by(_JOURNAL.c.seq).limit(page)
         ):
             yield rows
             after_seq = rows[-1]["seq"]
+
+    def tail(self) -> tuple[int, bytes]:
+        """The number and the hash of the last fact on disk; 0 and those before the first where there is none."""
+        query = select(_JOURNAL.c.seq, _JOURNAL.c.hash).order_by(_JOURNAL.c.seq.desc()).limit(1)
+        rows = self._all(query)
+        return (rows[0]["seq"], rows[0]["hash"]) if rows else (0, GENESIS)
+
+    def hashes(self, seqs: Collection[int]) -> dict[int, bytes]:
+        """The hashes of these facts, of those that are there."""
+        query = select(_JOURNAL.c.seq, _JOURNAL.c.hash).where(_JOURNAL.c.seq.in_(seqs))
+        return {row["seq"]: row["hash"] for row in self._all(query)}
 
     def load(self) -> Loaded:
         """Open work, all machines and lots, from the state tables.
@@ -133,17 +158,19 @@ class Reader:
         """
         with self.reading() as connection:
             last_seq, last_hash = _check_tail(connection)
-            farm = Farm(
-                jobs={job.id: job for job in _open(connection, Job)},
-                builds={build.id: build for build in _open(connection, Build)},
-                runs={run.id: run for run in _open(connection, Run)},
-                machines={machine.name: machine for machine in _entities(connection, Machine)},
-                lots={lot.id: lot for lot in _entities(connection, Lot)},
-                files={file.sha256: file for file in _open_files(connection)},
-                counters={counter.name: counter.value for counter in _entities(connection, Counter)},
-                revision=last_seq,
-            )
+            farm = _open_work(connection)
+        farm.revision = last_seq
         return Loaded(farm, last_seq, last_hash)
+
+    def open_work(self) -> Farm:
+        """As `load`, whatever the journal is like; its revision is 0."""
+        with self.reading() as connection:
+            return _open_work(connection)
+
+    def size_bytes(self) -> int:
+        """The size of a SQLite database's file; 0 on PostgreSQL."""
+        path = self._database.url.database if self._database.is_sqlite else None
+        return Path(path).stat().st_size if path else 0
 
     # --- state ------------------------------------------------------------------------------
 
@@ -158,6 +185,11 @@ class Reader:
 
     def file(self, sha256: str) -> FileRecord | None:
         return self._one(FileRecord, sha256)
+
+    def file_names(self) -> list[str]:
+        """The hashes of all files that the record knows."""
+        of = STATE[FileRecord].table
+        return [str(row["sha256"]) for row in self._all(select(of.c.sha256))]
 
     def jobs(
         self, states: Collection[JobState] | None = None, limit: int = 100, offset: int = 0
@@ -210,13 +242,37 @@ class Reader:
         with self.reading() as connection:
             return str(connection.scalar(select(_META.c.value).where(_META.c.key == "node")))
 
+    def library_warning(self) -> str:
+        """What is known to be wrong with the SQLite that is used; empty when nothing, or on PostgreSQL."""
+        if not self._database.is_sqlite or sqlite3.sqlite_version_info >= WAL_RESET_MENDED:
+            return ""
+        return f"SQLite {sqlite3.sqlite_version} loses commits where two connections write at once"
+
     def quick_check(self) -> str:
         """What SQLite finds wrong with its own file; empty when nothing, or on PostgreSQL."""
         if not self._database.is_sqlite:
             return ""
         with self.reading() as connection:
-            said = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one())
-        return "" if said == "ok" else said
+            found = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one())
+        return "" if found == "ok" else " ".join(found.split())
+
+    def damage(self, rest_s: float = CHECK_REST_S) -> str:
+        """What is wrong with the database file or the journal's chain, all of it looked through; else empty.
+
+        Rests between the pages, so that nobody else has to wait. Raises `StoreFailed`.
+        """
+        if found := self.quick_check():
+            return f"the database: {found}"
+        seq, last = 0, GENESIS
+        for rows in self.journal_pages(page=CHECK_PAGE):
+            for row in rows:
+                try:
+                    check_link(seq, last, row)
+                except StoreFailed as error:
+                    return f"{error.where} {error.what}"
+                seq, last = row["seq"], row["hash"]
+            time.sleep(rest_s)
+        return ""
 
     def _all(self, query: Select[Any]) -> list[Mapping[str, Any]]:
         with self.reading() as connection:
@@ -240,6 +296,20 @@ def _check_tail(connection: Connection) -> tuple[int, bytes]:
         check_link(seq, last, row)
         seq, last = row["seq"], row["hash"]
     return seq, last
+
+
+def _open_work(connection: Connection) -> Farm:
+    return Farm(
+        jobs={job.id: job for job in _open(connection, Job)},
+        builds={build.id: build for build in _open(connection, Build)},
+        runs={run.id: run for run in _open(connection, Run)},
+        machines={machine.name: machine for machine in _entities(connection, Machine)},
+        lots={lot.id: lot for lot in _entities(connection, Lot)},
+        files={file.sha256: file for file in _open_files(connection)},
+        counters={counter.name: counter.value for counter in _entities(connection, Counter)},
+        tokens={token.name: token for token in _entities(connection, Token)},
+        safe_modes={safe.cause: safe for safe in _open(connection, SafeMode)},
+    )
 
 
 def _open(connection: Connection, cls: type[E]) -> Iterator[E]:

@@ -11,9 +11,11 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Table
 
+from farmd.model.access import Token
 from farmd.model.codec import decode, encode
 from farmd.model.farm import Counter, Entity, Gone
 from farmd.model.machine import Machine
+from farmd.model.safe_mode import SafeMode
 from farmd.model.work import Build, FileRecord, Job, Lot, Run
 from farmd.store.tables import table
 
@@ -60,6 +62,8 @@ STATE: dict[type[Any], StateTable] = {
         (Lot, "lot"),
         (FileRecord, "file"),
         (Counter, "counter"),
+        (Token, "token"),
+        (SafeMode, "safe_mode"),
     )
 }
 

@@ -1,8 +1,9 @@
 """The store: facts go into the journal and state into the tables, in one transaction.
 
 `commit` is the only way in. It is called from one thread (the ledger's writer) and takes as many
-entries as have gathered (group commit). A failed write is fatal: after a failed fsync nobody knows
-what is on the disk, so nothing is tried again.
+entries as have gathered (group commit). A write that surely wrote nothing may be tried again
+(`StoreBlocked`); any other failure is fatal: after a failed fsync nobody knows what is on the disk, so
+nothing is tried again.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,15 +20,16 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
 from farmd.model.facts import Fact
-from farmd.model.farm import Entity, Gone
+from farmd.model.farm import Entity, Farm, Gone
 from farmd.model.machine import Machine
 from farmd.model.work import Build
 from farmd.store.database import Database, open_database, said
-from farmd.store.errors import STORE_FAILED, StoreFailed
+from farmd.store.errors import StoreFailed
 from farmd.store.journal import Subjects, body_of, chain, require_storable
 from farmd.store.reader import Answer, Loaded, Reader
 from farmd.store.rows import STATE, StateTable, entity_key
 from farmd.store.tables import table
+from farmd.store.trouble import trouble_of
 
 _JOURNAL, _JOURNAL_JOB, _COUNT, _ITEM, _ANSWER = (
     table(name) for name in ("journal", "journal_job", "part_count", "build_item", "idempotency")
@@ -59,6 +61,9 @@ class Store(Reader):
         super().__init__(database)
         self._head: _Head | None = None
         self._failed: StoreFailed | None = None
+        self._blocked: _Prepared | None = None
+        self.is_aside = False
+        """It stands in for a record that must not be written to."""
 
     @classmethod
     def open(cls, url: str, *, data_dir: Path) -> Self:
@@ -82,11 +87,18 @@ class Store(Reader):
             self._head = _Head(loaded.last_seq, loaded.last_hash, Subjects.of(loaded.farm))
         return loaded
 
+    def begin_with(self, farm: Farm) -> None:
+        """Let facts about this farm's open work follow, in a new record that knows nothing of it."""
+        loaded = super().load()
+        self._head = _Head(loaded.last_seq, loaded.last_hash, Subjects.of(farm))
+        self.is_aside = True
+
     def commit(self, entries: Sequence[Entry]) -> int:
         """Write all entries in one transaction, on the disk when this returns; the last number.
 
         The last version of an entity wins. Raises `Refused(NOT_STORABLE)` before anything is written
-        (see `require_storable`), and `StoreFailed` for good when the database fails.
+        (see `require_storable`), `StoreBlocked` when nothing could be written now, and `StoreFailed` for good
+        when the database fails. After `StoreBlocked` the same entries come first again.
         """
         if self._failed is not None:
             raise self._failed
@@ -96,13 +108,16 @@ class Store(Reader):
         if self._head is None:
             self.load()
         assert self._head is not None
-        head = dataclasses.replace(self._head)
-        batch = _Batch()
-        for entry in entries:
-            batch.add(head, entry)
-        self._write(batch.write)
-        self._head = head
-        return head.seq
+        prepared = self._blocked or _Prepared(dataclasses.replace(self._head))
+        prepared.add(entries)
+        self._blocked = prepared
+        self._write(prepared.batch.write)
+        self._head, self._blocked = prepared.head, None
+        return prepared.head.seq
+
+    def fill(self, work: Callable[[Connection], object]) -> None:
+        """Write what no fact says, in one transaction: for a restore, before any daemon runs on it."""
+        self._write(work)
 
     def forget_answers(self, before: float) -> None:
         """Drop the answers given before a time. From the writer's thread, as `commit`."""
@@ -115,8 +130,10 @@ class Store(Reader):
             with self._database.writer.begin():
                 work(self._database.writer)
         except (SQLAlchemyError, OSError) as error:
-            self._failed = StoreFailed(STORE_FAILED, f"writing: {said(error)}")
-            raise self._failed from error
+            told = trouble_of(error, said(error), self._database.holders)
+            if isinstance(told, StoreFailed):
+                self._failed = told
+            raise told from error
 
 
 class _Batch:
@@ -164,8 +181,29 @@ class _Batch:
             _upsert(connection, of_state.table, map(of_state.row, entities))
         items = [row for build in by_class.get(Build, []) for row in item_rows(build)]
         _upsert(connection, _ITEM, items, replace=False)
-        # The first answer to a key stands.
-        _upsert(connection, _ANSWER, self.answers, replace=False)
+        if self.answers:
+            connection.execute(_keeping_answers(connection.dialect.name), self.answers)
+
+
+@dataclass(slots=True)
+class _Prepared:
+    """What is to be written next: a look at the facts changes what is known of their subjects, so it is kept
+    for another try."""
+
+    head: _Head
+    entries: list[Entry] = field(default_factory=list)
+    batch: _Batch = field(default_factory=_Batch)
+
+    def add(self, entries: Sequence[Entry]) -> None:
+        """Those of the entries that are not in it yet."""
+        count = len(self.entries)
+        if any(mine is not other for mine, other in zip(self.entries, entries, strict=False)) or count > len(
+            entries
+        ):
+            raise ValueError("what could not be written comes first again")
+        for entry in entries[count:]:
+            self.batch.add(self.head, entry)
+        self.entries = list(entries)
 
 
 def item_rows(build: Build) -> list[dict[str, Any]]:
@@ -179,6 +217,15 @@ def _upsert(
     values = list(rows)
     if values:
         connection.execute(_upserting(of, connection.dialect.name, replace), values)
+
+
+@functools.cache
+def _keeping_answers(dialect: str) -> Executable:
+    """The first answer to a key stands; what was only begun is replaced by how it was answered."""
+    statement = sqlite.insert(_ANSWER) if dialect == "sqlite" else postgresql.insert(_ANSWER)
+    told = {name: statement.excluded[name] for name in ("status", "response")}
+    same = (_ANSWER.c.status == 0) & (_ANSWER.c.request_sha256 == statement.excluded.request_sha256)
+    return statement.on_conflict_do_update(index_elements=["key"], set_=told, where=same)
 
 
 @functools.cache

@@ -245,6 +245,33 @@ class CounterRow(Base, table=True):
     value: int = Field(sa_type=Whole)
 
 
+class TokenRow(Base, table=True):
+    """Who may ask, by the hash of the secret."""
+
+    __tablename__ = "token"
+
+    name: str = Field(primary_key=True)
+    role: str
+    sha256: str
+    added_at: float
+    expires_at: float | None
+    revoked_at: float | None
+
+
+class SafeModeRow(Base, table=True):
+    """Why nothing may be started, or the last time that it was so, by cause."""
+
+    __tablename__ = "safe_mode"
+
+    cause: str = Field(primary_key=True)
+    what: str
+    since: float
+    until: float
+    left_at: float | None
+    left_by: str
+    is_closed: bool
+
+
 # --- beside the journal ---------------------------------------------------------------------
 
 

@@ -2,7 +2,8 @@
 
 Content comes in by chunks into a temporary file beside the others, is synced, and moves to
 `ab/cd/abcd…` in one step; the same content is kept once. What goes out is hashed first. Names
-that people give their files never reach this module, and no symbolic link is followed. Knows
+that people give their files never reach this module, and no symbolic link is followed. Where a master
+key is given, content is sealed as it comes in, and nothing of it is on the disk as it was. Knows
 nothing of jobs, and not what is in a file.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import os
 import re
 import secrets
@@ -18,10 +20,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal, cast
 
 from farmd.model.errors import ErrorCode, Refused
+from farmd.store.content import CheckedContent, Content, PlainContent, checked
 from farmd.store.errors import STORE_FAILED, StoreFailed
+from farmd.store.sealed import Broken, NoKey, Sealer, is_sealed, open_sealed, rewrap
+from farmd.store.vault_keys import VaultKeys
 
 FILE_TOO_LARGE = ErrorCode(
     "file-too-large", "the file is larger than farmd takes", "slice it into smaller files"
@@ -37,11 +42,23 @@ FILE_CORRUPT = ErrorCode(
     "the file is not what was stored",
     "submit the same file again, which heals it, and check the disk",
 )
+FILE_LOCKED = ErrorCode(
+    "file-locked",
+    "the file is sealed with a key that is not given",
+    "give the vault that key again (`key_file` or `old_key_files` in [vault])",
+)
+VAULT_LOCKED = ErrorCode(
+    "vault-locked",
+    "the vault is sealed and its key is not given, so no file is taken in",
+    "give the vault its key again (`key_file` in [vault], or the service's credential master.key)",
+)
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_CHUNK = 1 << 20
+_READ_BYTES = 1 << 16
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _INCOMING = "incoming"
+_IS_SEALED = "sealed"
+"""A file in the vault's folder since a key was first given: from then on nothing is taken in without one."""
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -51,61 +68,136 @@ class StoredFile:
     size_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class FileSize:
+    st_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class VaultFile:
+    """A file of the vault for whoever reads files by their path: it has a name, a size and can be opened.
+
+    `open` and `stat` raise `Refused` as `Vault.open` does.
+    """
+
+    vault: Vault
+    stored: StoredFile
+
+    @property
+    def name(self) -> str:
+        return self.stored.sha256
+
+    def open(self, mode: Literal["rb"] = "rb", /) -> BinaryIO:
+        return self.vault.open(self.stored.sha256)
+
+    def stat(self) -> FileSize:
+        return FileSize(self.stored.size_bytes)
+
+
 class Vault:
     """The vault in folder `root`, made if missing. For one process; any of its threads.
 
-    What an earlier process left half received is removed. Raises `StoreFailed`, `Refused(VAULT_FULL)`.
+    With `keys`, what comes in is sealed. What an earlier process left half received is removed. Raises
+    `StoreFailed`, `Refused(VAULT_FULL)`.
     """
 
-    def __init__(self, root: Path, *, max_bytes: int = 2 << 30) -> None:
+    def __init__(self, root: Path, *, max_bytes: int = 2 << 30, keys: VaultKeys | None = None) -> None:
         self._root = root
         self._max_bytes = max_bytes
+        self._keys = keys
         with _disk_errors():
             self._prepare()
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether sealed files are in it, and no key is given."""
+        return self._keys is None and (self._root / _IS_SEALED).exists()
 
     @contextmanager
     def receive(self) -> Iterator[Sink]:
         """Take in one file: `write` its chunks, then `store` it. Without `store` nothing is kept.
 
-        Raises `Refused(FILE_TOO_LARGE | VAULT_FULL)`, `StoreFailed`.
+        Raises `Refused(FILE_TOO_LARGE | VAULT_FULL | VAULT_LOCKED)`, `StoreFailed`.
         """
+        if self.is_locked:
+            raise Refused(VAULT_LOCKED)
         name = secrets.token_hex(16)
         with self._folder(_INCOMING) as folder:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             with _disk_errors():
                 fd = os.open(name, flags, 0o600, dir_fd=folder)
-            sink = Sink(self, fd, folder, name, self._max_bytes)
+            sealer = Sealer(fd, self._keys.current) if self._keys is not None else None
+            sink = Sink(self, fd, folder, name, self._max_bytes, sealer)
             try:
                 yield sink
             finally:
                 sink.close()
 
     def open(self, sha256: str) -> BinaryIO:
-        """The file, at its start, its hash checked. Raises `Refused(FILE_MISSING | FILE_CORRUPT)`."""
+        """The file, at its start, its hash checked; a change while it is read raises `content.FileChanged`.
+
+        Raises `Refused(FILE_MISSING | FILE_CORRUPT | FILE_LOCKED)`.
+        """
         with self._shelf(sha256) as folder:
-            try:
-                fd = os.open(
-                    sha256, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder
-                )
-            except FileNotFoundError:
-                raise Refused(FILE_MISSING, where=sha256) from None
-            except OSError as error:
-                raise Refused(FILE_CORRUPT, str(error), where=sha256) from error
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            os.close(fd)
-            raise Refused(FILE_CORRUPT, "it is not a file", where=sha256)
-        file = os.fdopen(fd, "rb")
+            fd = _open_file(folder, sha256, os.O_RDONLY)
         try:
-            if _hash(file) != sha256:
-                raise Refused(FILE_CORRUPT, where=sha256)
-            file.seek(0)
-        except OSError as error:
-            file.close()
+            content = _content(fd, sha256, self._keys)
+            marks = checked(content, sha256)
+        except (Broken, OSError) as error:
+            os.close(fd)
             raise Refused(FILE_CORRUPT, str(error), where=sha256) from error
+        except NoKey as error:
+            os.close(fd)
+            raise Refused(FILE_LOCKED, str(error), where=sha256) from error
         except BaseException:
-            file.close()
+            os.close(fd)
             raise
-        return file
+        stream = CheckedContent(content, sha256, marks, lambda: os.close(fd))
+        return cast(BinaryIO, io.BufferedReader(stream, _READ_BYTES))
+
+    def file(self, stored: StoredFile) -> VaultFile:
+        """The file for whoever reads by a path; nothing is checked before it is opened."""
+        return VaultFile(self, stored)
+
+    def is_sealed(self, sha256: str) -> bool:
+        """Raises `Refused` as `open` does where there is no file."""
+        with self._shelf(sha256) as folder:
+            fd = _open_file(folder, sha256, os.O_RDONLY)
+        try:
+            return is_sealed(fd)
+        finally:
+            os.close(fd)
+
+    def seal(self, sha256: str) -> bool:
+        """Seal a file that lies as it is, with the present key; whether there was anything to do.
+
+        A file that was sealed with an old key is given the present one. Killed at any moment, the file is
+        there. Raises `Refused` as `open` does, `StoreFailed`. Needs keys.
+        """
+        assert self._keys is not None
+        if self.is_sealed(sha256):
+            with self._shelf(sha256) as folder:
+                return self._rewrap(folder, sha256, self._keys)
+        with self.open(sha256) as file, self.receive() as sink:
+            while chunk := file.read(_READ_BYTES):
+                sink.write(chunk)
+            sink.store()
+        return True
+
+    def _rewrap(self, folder: int, sha256: str, keys: VaultKeys) -> bool:
+        os.chmod(sha256, 0o600, dir_fd=folder)
+        fd = _open_file(folder, sha256, os.O_RDWR)
+        try:
+            return rewrap(fd, sha256, keys)
+        except Broken as error:
+            raise Refused(FILE_CORRUPT, str(error), where=sha256) from error
+        except NoKey as error:
+            raise Refused(FILE_LOCKED, str(error), where=sha256) from error
+        except OSError as error:
+            raise StoreFailed(STORE_FAILED, f"the vault: {error}") from error
+        finally:
+            os.fchmod(fd, 0o400)
+            os.close(fd)
 
     def check(self, sha256: str) -> None:
         """Raises as `open` does."""
@@ -128,11 +220,17 @@ class Vault:
             if path.relative_to(self._root).parts[0] != _INCOMING:
                 yield path.name
 
+    def remove(self, sha256: str) -> None:
+        """Take a file out that nobody wants; one that is not there does not matter."""
+        self.path(sha256).unlink(missing_ok=True)
+
     def _prepare(self) -> None:
         (self._root / _INCOMING).mkdir(parents=True, exist_ok=True, mode=0o700)
         with self._folder(_INCOMING) as folder:
             for name in os.listdir(folder):
                 os.unlink(name, dir_fd=folder)
+        if self._keys is not None:
+            (self._root / _IS_SEALED).touch(mode=0o600)
         for made in (self._root, self._root.parent):
             fd = os.open(made, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
@@ -184,13 +282,16 @@ class Vault:
 class Sink:
     """A file coming in. Made by `Vault.receive`; used by one thread at a time."""
 
-    def __init__(self, vault: Vault, fd: int, folder: int, name: str, max_bytes: int) -> None:
+    def __init__(
+        self, vault: Vault, fd: int, folder: int, name: str, max_bytes: int, sealer: Sealer | None
+    ) -> None:
         self.stored: StoredFile | None = None
         self._vault = vault
         self._fd = fd
         self._folder = folder
         self._name = name
         self._max_bytes = max_bytes
+        self._sealer = sealer
         self._hash = hashlib.sha256()
         self._size = 0
 
@@ -199,9 +300,12 @@ class Sink:
         if self._size + len(chunk) > self._max_bytes:
             raise Refused(FILE_TOO_LARGE, f"it has more than {self._max_bytes} bytes")
         with _disk_errors():
-            rest = memoryview(chunk)
-            while rest:
-                rest = rest[os.write(self._fd, rest) :]
+            if self._sealer is not None:
+                self._sealer.write(chunk)
+            else:
+                rest = memoryview(chunk)
+                while rest:
+                    rest = rest[os.write(self._fd, rest) :]
         self._hash.update(chunk)
         self._size += len(chunk)
 
@@ -210,6 +314,8 @@ class Sink:
         if self.stored is None:
             stored = StoredFile(self._hash.hexdigest(), self._size)
             with _disk_errors():
+                if self._sealer is not None:
+                    self._sealer.finish(stored.sha256)
                 os.fchmod(self._fd, 0o400)
                 os.fsync(self._fd)
                 self._vault.keep(self._folder, self._name, stored.sha256)
@@ -250,8 +356,20 @@ def _make_folder(parent: int, name: str) -> bool:
     return True
 
 
-def _hash(file: BinaryIO) -> str:
-    digest = hashlib.sha256()
-    while chunk := file.read(_CHUNK):
-        digest.update(chunk)
-    return digest.hexdigest()
+def _content(fd: int, sha256: str, keys: VaultKeys | None) -> Content:
+    """Raises `Broken`, `NoKey`."""
+    return open_sealed(fd, sha256, keys) if is_sealed(fd) else PlainContent(fd, os.fstat(fd).st_size)
+
+
+def _open_file(folder: int, sha256: str, flags: int) -> int:
+    """The descriptor of a plain file. Raises `Refused(FILE_MISSING | FILE_CORRUPT)`."""
+    try:
+        fd = os.open(sha256, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    except FileNotFoundError:
+        raise Refused(FILE_MISSING, where=sha256) from None
+    except OSError as error:
+        raise Refused(FILE_CORRUPT, str(error), where=sha256) from error
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise Refused(FILE_CORRUPT, "it is not a file", where=sha256)
+    return fd

@@ -20,6 +20,7 @@ from farmd.model.farm import Entity, Farm, Gone
 from farmd.model.work import Build, FileRecord
 from farmd.store.errors import DATABASE_DAMAGED, JOURNAL_BROKEN, StoreFailed
 from farmd.store.journal import GENESIS, Indexed, Subjects, check_link, read_body
+from farmd.store.reader import Reader
 from farmd.store.rows import STATE, entity_key
 from farmd.store.store import Store, item_rows
 from farmd.store.tables import table
@@ -97,14 +98,15 @@ def fold(facts: Iterable[tuple[int, Fact]]) -> dict[Key, Entity]:
 def verify(store: Store, vault: Vault) -> list[Finding]:
     """Everything that is wrong with a store and its files; empty when all is well."""
     try:
-        findings = _verify_database(store)
+        findings = verify_record(store)
         records = {row["sha256"] for row in _rows(store, STATE[FileRecord].table)}
     except (StoreFailed, SQLAlchemyError) as error:
         findings, records = [Finding(DATABASE_DAMAGED, "database", str(error))], set()
     return findings + list(_verify_vault(vault, records))
 
 
-def _verify_database(store: Store) -> list[Finding]:
+def verify_record(store: Reader) -> list[Finding]:
+    """What is wrong with a record, files aside. Raises `StoreFailed`."""
     damage = store.quick_check()
     if damage:
         return [Finding(DATABASE_DAMAGED, "database", damage)]
@@ -115,7 +117,7 @@ def _verify_database(store: Store) -> list[Finding]:
     return findings
 
 
-def _verify_journal(store: Store, findings: list[Finding]) -> _Folding | None:
+def _verify_journal(store: Reader, findings: list[Finding]) -> _Folding | None:
     """Go through the journal once; None when its facts do not add up to a state."""
     folding: _Folding | None = _Folding()
     seen, seq, last = 0, 0, GENESIS
@@ -150,7 +152,7 @@ def _verify_journal(store: Store, findings: list[Finding]) -> _Folding | None:
     return folding
 
 
-def _verify_indexed(store: Store, after: int, last: int, expected: list[Indexed]) -> Iterator[Finding]:
+def _verify_indexed(store: Reader, after: int, last: int, expected: list[Indexed]) -> Iterator[Finding]:
     """Compare what is kept beside the journal's rows after one number up to another."""
     for of, rows in (
         (_JOURNAL_JOB, [row for indexed in expected for row in indexed.jobs]),
@@ -160,7 +162,7 @@ def _verify_indexed(store: Store, after: int, last: int, expected: list[Indexed]
         yield from _compare(of, _by_key(of, rows), _by_key(of, stored))
 
 
-def _verify_state(store: Store, entities: Mapping[Key, Entity]) -> Iterator[Finding]:
+def _verify_state(store: Reader, entities: Mapping[Key, Entity]) -> Iterator[Finding]:
     for cls, of in STATE.items():
         rows = [of.row(entity) for entity in entities.values() if type(entity) is cls]
         yield from _compare(of.table, _by_key(of.table, rows), _by_key(of.table, _rows(store, of.table)))
@@ -168,7 +170,7 @@ def _verify_state(store: Store, entities: Mapping[Key, Entity]) -> Iterator[Find
     yield from _compare(_ITEM, _by_key(_ITEM, items), _by_key(_ITEM, _rows(store, _ITEM)))
 
 
-def _rows(store: Store, of: Table, *where: Any) -> Iterator[dict[str, Any]]:
+def _rows(store: Reader, of: Table, *where: Any) -> Iterator[dict[str, Any]]:
     with store.reading() as connection:
         for row in connection.execute(select(of).where(*where)).mappings():
             yield dict(row)

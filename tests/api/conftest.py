@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -13,9 +14,10 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from farmd.api import Auth, HttpServer, create_app
+from farmd.api import Auth, HttpServer, Limits, create_app, sha256_of_token
 from farmd.app import Setup, run_farm
 from farmd.config import load_config
+from farmd.daemon.keys import Keys
 from farmd.daemon.service import Service
 from farmd.driver.clock import Clock, set_clock
 from farmd.sim.planners import CountedPlanner
@@ -104,10 +106,10 @@ class Shop:
 
 
 @asynccontextmanager
-async def running_shop(folder: Path) -> AsyncIterator[Shop]:
+async def running_shop(folder: Path, began_at: float = EPOCH) -> AsyncIterator[Shop]:
     """A farm in a folder, from its start to its end."""
     loop = asyncio.get_running_loop()
-    set_clock(loop, Clock(EPOCH, loop.time(), SPEED))
+    set_clock(loop, Clock(began_at, loop.time(), SPEED))
     config_file = folder / "farm.toml"
     config_file.write_text(TOML)
     config = load_config(config_file)
@@ -124,7 +126,10 @@ async def running_shop(folder: Path) -> AsyncIterator[Shop]:
     if running.done():
         running.result()
     service = ready.result()
-    app = create_app(service, auth=Auth(TOKEN), max_upload_bytes=MAX_UPLOAD_BYTES)
+    await Keys(service.ledger).take_first(sha256_of_token(TOKEN))
+    # Tests ask as fast as they can.
+    limits = Limits(0, strangers_per_s=0)
+    app = create_app(service, auth=Auth(service.ledger), max_upload_bytes=MAX_UPLOAD_BYTES, limits=limits)
     client = httpx.AsyncClient(
         transport=httpx.ASGITransport(app, raise_app_exceptions=False),
         base_url="http://farm",
@@ -144,8 +149,9 @@ async def running_shop(folder: Path) -> AsyncIterator[Shop]:
 
 @pytest.fixture
 def open_shop(tmp_path: Path) -> Callable[[], AbstractAsyncContextManager[Shop]]:
-    """Opens the farm in the test's folder; again, after it was closed."""
-    return lambda: running_shop(tmp_path)
+    """Opens the farm in the test's folder; again, after it was closed, a day later each time."""
+    days = itertools.count()
+    return lambda: running_shop(tmp_path, EPOCH + next(days) * 86400.0)
 
 
 @pytest.fixture

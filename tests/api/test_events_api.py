@@ -66,7 +66,7 @@ async def test_a_stream_begins_now_and_goes_on(shop: Any, server: HttpServer) ->
             "JobHeld",
             "J-1",
             "a\nb",
-            "operator",
+            "first",
         )
         await shop.post("/jobs/J-1/release")
         assert [event["kind"] for event in await take(stream, 1)] == ["JobReleased"]

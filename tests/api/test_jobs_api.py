@@ -40,7 +40,7 @@ async def test_submit_makes_a_job_of_a_real_file(shop: Any) -> None:
     assert job["file_sha256"] == hashlib.sha256(BOX).hexdigest()
     assert shop.vault_files() == [job["file_sha256"]]
     (event,) = (await shop.get("/events?job=J-1"))["events"]
-    assert (event["kind"], event["actor"]) == ("JobSubmitted", "ada l.")
+    assert (event["kind"], event["actor"]) == ("JobSubmitted", "ada l.@first")
 
 
 async def test_one_job_with_its_builds_runs_and_file(shop: Any) -> None:

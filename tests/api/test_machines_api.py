@@ -96,8 +96,8 @@ async def test_holding_a_machine(shop: Any) -> None:
     assert (await shop.post("/machines/mk4-01/release")).json()["held"] is None
     newest = (await shop.get("/events?machine=mk4-01&newest_first=true&limit=2"))["events"]
     assert [(event["kind"], event["actor"]) for event in newest] == [
-        ("MachineReleased", "operator"),
-        ("MachineHeld", "bo"),
+        ("MachineReleased", "first"),
+        ("MachineHeld", "bo@first"),
     ]
 
 

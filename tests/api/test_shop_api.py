@@ -169,7 +169,9 @@ POST /api/v1/machines/{name}/estop|POST /api/v1/machines/{name}/hold|POST /api/v
 GET /api/v1/machines/{name}/terminal|POST /api/v1/machines/{name}/command
 POST /api/v1/machines/{name}/clear|POST /api/v1/machines/{name}/load|GET /api/v1/builds|GET /api/v1/runs
 GET /api/v1/runs/{run_id}|POST /api/v1/runs/{run_id}/resolve|POST /api/v1/runs/{run_id}/continue
-GET /api/v1/plan|GET /api/v1/plan/problem
+GET /api/v1/plan|GET /api/v1/plan/problem|GET /api/v1/me|GET /api/v1/tokens|POST /api/v1/tokens
+POST /api/v1/tokens/{name}/revoke|GET /api/v1/safe-mode|POST /api/v1/safe-mode/leave
+GET /api/v1/machines/{name}/telemetry
 GET /api/v1/next|GET /api/v1/lots|GET /api/v1/throughput|GET /api/v1/events
 GET /api/v1/files/{sha256}/thumbnail|GET /healthz|GET /metrics
 """

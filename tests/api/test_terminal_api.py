@@ -167,7 +167,7 @@ async def test_a_command_and_its_answer(shop: Any, machine: Talking) -> None:
     sent, answered = [each for each in events if each["kind"].startswith("Command")]
     assert (sent["kind"], sent["actor"], sent["command"], sent["reason"]) == (
         "CommandSent",
-        "bo",
+        "bo@first",
         "M114",
         "where is it",
     )
@@ -295,4 +295,4 @@ async def test_who_asked_to_pause_and_why(shop: Any) -> None:
     await shop.post("/machines/mk4-01/pause", {"reason": "look at it"}, X_Farmd_Actor="bo")
     events = (await shop.get("/events?machine=mk4-01&limit=1000"))["events"]
     (event,) = [each for each in events if each["kind"] == "MachineAsked"]
-    assert (event["act"], event["actor"], event["reason"]) == ("pause", "bo", "look at it")
+    assert (event["act"], event["actor"], event["reason"]) == ("pause", "bo@first", "look at it")

@@ -86,6 +86,8 @@ class Shopkeeper:
     async def _let_go(self) -> None:
         """End everything that somebody holds up."""
         farm, floor = self.service.farm, self.service.floor
+        if farm.safe_modes:
+            await self._tried(self.service.safety.leave("boss"))
         for name in [name for name, machine in farm.machines.items() if machine.held]:
             await self._tried(floor.release(name, "boss"))
         for run in [run for run in farm.runs.values() if run.state is RunState.PAUSED]:
@@ -120,8 +122,10 @@ class Shopkeeper:
             case "clear":
                 by_job = self._inspect(task)
                 await sleep(self.chance.uniform(1.0, 120.0))
+                # The machine may have ejected it meanwhile, and counted it itself.
+                lies_there = self.service.farm.machines[task.machine].uncleared_run_id == task.run_id
                 counted = await floor.clear(task.machine, "hands", by_job=by_job)
-                if task.run_id is not None:
+                if task.run_id is not None and lies_there:
                     self.acked.note("clear", task.machine, task.run_id, counted["good"], counted["scrap"])
             case "load" if task.material is not None:
                 await floor.load(task.machine, "hands", task.material, nozzle_mm=task.nozzle_mm)

@@ -28,7 +28,8 @@ ASKED = HELLO + "head = json.loads(stdin.readline()); "
 """A worker that has read the head of a question, and what it asks."""
 SAY = "say = lambda text: (sys.stdout.buffer.write(text), sys.stdout.flush()); "
 PLAN = (
-    'plan = dict(question=head["question"], bytes=0, status="feasible", bound=None, reasons=[], rows=0, batches=[], '
+    'plan = dict(question=head["question"], bytes=0, status="feasible", bound=None, reasons=[], '
+    "conflicts=[], proved=False, rows=0, batches=[], "
     "value=dict(weighted_tardiness_s=0, makespan_s=0, changeovers=0, operator_s=0)); "
 )
 
@@ -233,6 +234,7 @@ async def test_worker_that_never_gets_ready_is_given_up(
     hello: str, fake: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(planner_process, "WARM_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(planner_process, "START_TIMEOUT_S", 0.5)
     fake(f"import sys, time; {hello}; sys.stdin.read()")
     async with worker() as planners:
         with pytest.raises(PlannerFailed, match="did not answer"):

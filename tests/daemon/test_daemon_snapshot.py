@@ -293,10 +293,34 @@ def test_follow_on_build_is_planned_at_the_stations_that_do_it() -> None:
         washing(("J-1", 4)),
     )
     snapshot = take_snapshot(farm, shop(spec(), station("wash"), station("pack", "pack")), T0)
-    (made,) = snapshot.problem.builds
-    assert (made.id, made.count, made.due_s, made.weight) == ("B-2", 1, HOUR, 3.0)
-    assert set(made.duration_s.values()) == {900.0}
-    assert machines_of(snapshot, "B-2") == {"wash"}
+    (route,) = snapshot.problem.routes
+    assert (route.id, route.of, route.count, route.due_s, route.weight) == ("B-2", None, 1, HOUR, 3.0)
+    (wash,) = route.operations
+    assert (wash.id, set(wash.duration_s.values()), wash.load_s) == ("wash", {900.0}, 300.0)
+    assert [s.name for s in snapshot.problem.stations if wash.runs_on(s)] == ["wash"]
+    assert not snapshot.problem.builds
+    assert snapshot.at_stations == {"B-2"}
+
+
+def test_what_comes_behind_prints_is_planned_with_them_and_as_far_as_it_goes() -> None:
+    finish = {"route": ("print", "wash", "pack"), "due_at": T0 + 90 * HOUR}
+    farm = farm_of(
+        machine(state=MachineState.BUSY, run_id="R-1"),
+        machine("wash"),
+        machine("pack"),
+        job("J-1", quantity=9, in_work=1, open_builds=1, **finish),
+        job("J-2", quantity=400, **finish),
+        build("B-1", ("J-1", 1), state=BuildState.ASSIGNED, machine="m1", duration_s=7200.0),
+        run(started_at=T0 - 3600.0, state=RunState.RUNNING),
+    )
+    problem = take_snapshot(farm, shop(spec(), station("wash"), station("pack", "pack")), T0).problem
+    behind = {route.id: route for route in problem.routes}
+    assert set(behind) == {"B-1+", "J-1+"}
+    assert behind["B-1+"].release_s == 3600.0
+    assert [o.id for o in behind["B-1+"].operations] == ["wash", "pack"]
+    assert behind["J-1+"].of == "J-1"
+    dues = {each.id: each.due_s for each in problem.builds}
+    assert dues == {"J-1": 90 * HOUR, "J-2": 90 * HOUR - 2 * (900.0 + 300.0)}
 
 
 def test_build_queued_again_is_planned_where_it_fits() -> None:
@@ -322,7 +346,7 @@ def test_parts_that_are_together_wait_together(other: dict, reason: str | None) 
     )
     snapshot = take_snapshot(farm, shop(station()), T0)
     assert snapshot.left_out == ({} if reason is None else {"J-1": reason, "J-2": reason})
-    assert [each.id for each in snapshot.problem.builds] == ([] if reason else ["B-2"])
+    assert [each.id for each in snapshot.problem.routes] == ([] if reason else ["B-2"])
 
 
 def test_queued_build_without_a_machine_or_wanted_by_nobody_or_left_out_on_purpose() -> None:

@@ -28,6 +28,8 @@ from farmd.daemon.why import Why, next_steps, why
 from farmd.model.farm import Farm
 from farmd.model.lifecycle import BuildState, MachineState, RunState
 from farmd.planner import Assignment, Plan, Value, check, measure
+from farmd.planner.plans import Placement
+from farmd.planner.routes.data import PlannedOperation
 
 BLACK = {"material": "PLA black", "quantity": 1}
 
@@ -43,7 +45,14 @@ def at(
     return Assignment(name, start_s, end_s, build=run_name, crew=crew, operator_start_s=operator_s)
 
 
-def explained(farm: Farm, specs: tuple, *steps: Assignment, **of_shop: Any) -> tuple[Why, Schedule]:
+def washed(work: str, start_s: float, number: str = "#1") -> PlannedOperation:
+    """A quarter of an hour in `wash`, and five minutes to load it."""
+    return PlannedOperation(f"{work}{number}/wash", "wash", start_s, start_s + 1200)
+
+
+def explained(
+    farm: Farm, specs: tuple, *steps: Assignment | PlannedOperation, **of_shop: Any
+) -> tuple[Why, Schedule]:
     """The answer for J-1 by a plan of these assignments, in seconds from `T0`, which the checker accepts."""
     the_shop = shop(*specs, **of_shop)
     snapshot = take_snapshot(farm, the_shop, T0)
@@ -57,8 +66,15 @@ def explained(farm: Farm, specs: tuple, *steps: Assignment, **of_shop: Any) -> t
             else each.operator_start_s + T0 - snapshot.origin_s,
         )
         for each in steps
+        if isinstance(each, Assignment)
     )
-    plan = Plan("feasible", None, Value(0, 0, 0, 0), moved)
+    by_s = T0 - snapshot.origin_s
+    operations = tuple(
+        replace(each, start_s=each.start_s + by_s, end_s=each.end_s + by_s)
+        for each in steps
+        if isinstance(each, PlannedOperation)
+    )
+    plan = Plan("feasible", None, Value(0, 0, 0, 0), moved, operations=operations)
     plan = replace(plan, value=measure(snapshot.problem, plan))
     assert check(snapshot.problem, plan) == ()
     published = schedule_of(plan, snapshot, made_at=T0, policy="plan")
@@ -188,7 +204,9 @@ def test_plates_and_parts_at_a_station_are_told_apart() -> None:
         specs,
         at("m1", "J-1#1", 0, 300, 3900, None),
         at("m1", "J-1#2", 3900, 4200, 7800, None),
-        at("wash", "B-2#1", 600, 900, 1800, None),
+        washed("B-2", 600),
+        washed("J-1", 3900),
+        washed("J-1", 7800, "#2"),
     )
     told = [(w.work, w.operation, w.machine, w.start_at, w.more) for w in answer.waiting]
     assert told == [("J-1", "print", "m1", T0 + 300, 1), ("B-2", "wash", "wash", T0 + 900, 0)]
@@ -218,7 +236,9 @@ def test_parts_that_no_plan_has_are_told_too() -> None:
 def test_batches_wait_for_the_chamber_to_cool() -> None:
     farm = farm_of(machine("sls"), powder_job("J-1", quantity=1), powder_job("J-2", quantity=1))
     first = Assignment("sls", 300, 300 + 1400.0, parts=("J-2/1x1",), operator_start_s=0)
+    first = replace(first, placements=(Placement("J-2/1x1", 0, 0),))
     second = Assignment("sls", 9200, 9200 + 1400.0, parts=("J-1/1x1",), operator_start_s=8900)
+    second = replace(second, placements=(Placement("J-1/1x1", 0, 0),))
     answer, published = explained(farm, (powder(),), first, second)
     assert [w[:2] for w in waits(answer)] == [
         ("busy", "sls has J-2 first"),

@@ -12,7 +12,14 @@ import pytest
 from pydantic import BaseModel
 
 from farmd.config import Config, load_config
-from farmd.config.checks import BAD_VALUE, DUPLICATE, MISSING_KEY, UNKNOWN_KEY, UNKNOWN_MATERIAL
+from farmd.config.checks import (
+    BAD_VALUE,
+    DUPLICATE,
+    MISSING_KEY,
+    UNKNOWN_KEY,
+    UNKNOWN_MACHINE,
+    UNKNOWN_MATERIAL,
+)
 from farmd.config.load import SYNTAX, UNREADABLE
 from farmd.config.models import ChamberTable, MachineTable
 
@@ -91,7 +98,8 @@ def test_the_example_has_every_setting(title: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "code", [BAD_VALUE, DUPLICATE, MISSING_KEY, SYNTAX, UNKNOWN_KEY, UNKNOWN_MATERIAL, UNREADABLE]
+    "code",
+    [BAD_VALUE, DUPLICATE, MISSING_KEY, SYNTAX, UNKNOWN_KEY, UNKNOWN_MACHINE, UNKNOWN_MATERIAL, UNREADABLE],
 )
 def test_every_error_of_the_configuration_is_explained(code: typing.Any) -> None:
     assert f"`{code.name}`" in PAGE

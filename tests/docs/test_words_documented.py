@@ -27,7 +27,7 @@ DESIGN_WORDS = (
 CODE_WORDS = (
     "obstacle, fitness, readiness, walk list, snapshot, schedule, step, desk, floor, ledger, fence, promise, journal,"
     " vault, record, evidence, intent, foreign run, to adopt, to void, policy, incumbent, problem, driver,"
-    " capabilities, shop, farm, batch, shift, peer, remedy"
+    " capabilities, shop, farm, batch, shift, peer, remedy, role, gate, anchor, claim, safe mode, epoch, to seal"
 )
 
 PROGRAMS = {"farmd": farmd.app, "farmctl": farmctl.app}
@@ -67,7 +67,7 @@ def test_pages_name_no_command_that_is_not_there(page: str) -> None:
     code = "\n".join(
         re.findall(r"```sh\n(.*?)```", text, re.S) + re.findall(r"`(farm(?:d|ctl) [^`]+)`", text)
     )
-    named = re.findall(r"^(?:sudo )?(farmd|farmctl) ([a-z]+)\b", code, re.M)
+    named = re.findall(r"^(?:sudo )?(farmd|farmctl) ([a-z]+(?:-[a-z]+)*)\b", code, re.M)
     assert named
     assert [f"{program} {name}" for program, name in named if name not in commands(program)] == []
 

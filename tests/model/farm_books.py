@@ -49,6 +49,8 @@ class Books:
     permits: dict[str, str] = field(default_factory=dict)
     spent: set[str] = field(default_factory=set)
     fence: int = 0
+    safe: set[str] = field(default_factory=set)
+    """The causes of safe mode that are open."""
 
     def see(self, fact: f.Fact) -> None:
         match fact:
@@ -76,7 +78,17 @@ class Books:
                 build.state = "withdrawn"
                 for part in self._in(build):
                     part.end = "surplus" if build.follows else "never made"
+            case f.SafeModeEntered():
+                self.safe.add(fact.cause)
+            case f.SafeModeLeft():
+                self.safe.remove(fact.cause)
+            case f.FarmRestored():
+                assert fact.fence > self.fence
+                self.fence = fact.fence
+                self.permits.clear()
+                self.safe.add("restored")
             case f.RunIntended():
+                assert not self.safe
                 assert fact.run_id not in self.runs
                 assert fact.machine not in self.open_run
                 assert fact.machine not in self.lies_on
@@ -89,6 +101,7 @@ class Books:
                 self.open_run[fact.machine] = fact.run_id
                 self.builds[fact.build_id].state = "assigned"
             case f.RunContinued():
+                assert not self.safe
                 machine, build_id = self.runs[fact.continues]
                 assert (machine, build_id) == (fact.machine, fact.build_id)
                 assert fact.run_id not in self.runs
@@ -157,6 +170,7 @@ class Books:
                 part.made = True
 
     def _cleared(self, fact: f.MachineCleared) -> None:
+        assert not self.safe
         assert fact.machine not in self.permits
         assert fact.machine not in self.open_run
         assert self.lies_on.pop(fact.machine, None) == fact.run_id
@@ -216,4 +230,5 @@ class Books:
         assert farm.runs.keys() == {*self.open_run.values(), *self.lies_on.values()}
         assert all(run.fence <= self.fence for run in farm.runs.values())
         assert farm.counters.get("fence", 0) == self.fence
+        assert farm.safe_modes.keys() == self.safe
         assert {job.file_sha256 for job in farm.jobs.values()} <= farm.files.keys()

@@ -15,11 +15,13 @@ import pytest
 from farm_books import Books
 
 from farmd.model import facts as f
+from farmd.model.access import Role
 from farmd.model.apply import apply
 from farmd.model.errors import Refused
 from farmd.model.farm import Farm
 from farmd.model.lifecycle import BUILD, JOB, MACHINE, RUN, BuildState, MachineState, RunState
 from farmd.model.machine import Fault
+from farmd.model.safe_mode import Cause
 from farmd.model.work import PRINT, FileRecord, Job, Outcome, Place
 
 STEPS = 4000
@@ -98,6 +100,28 @@ class Walk:
         fence = self.books.fence + self.rng.choice([-1, 0, 1, 1])
         self.tell(f.DaemonStarted, boot_id="b", version="1", fence=fence)
         self.tell(f.DaemonStopped, boot_id="b")
+
+    def safety(self) -> None:
+        """Safe mode is mostly left again soon, so that the walk gets on."""
+        self.tell(f.ClockJumped, by_s=-70.0)
+        if self.rng.random() < 0.15:
+            fence = self.books.fence + self.rng.choice([0, 1, 1000])
+            if self.tell(f.FarmRestored, fence=fence, last_seq=1, last_at=0.0):
+                in_doubt = {RunState.INTENT, RunState.SENT}
+                assert not [run for run in self.farm.runs.values() if run.state in in_doubt]
+                assert not [machine for machine in self.farm.machines.values() if machine.permit]
+        else:
+            self.tell(f.SafeModeEntered, cause=self.rng.choice(list(Cause)), what="found")
+        for _ in range(self.rng.choice([0, 0, 5, 50])):
+            self.move()
+        for cause in [*self.farm.safe_modes] or [Cause.DAMAGE]:
+            self.tell(f.SafeModeLeft, cause=cause)
+
+    def token(self) -> None:
+        name, secret = self.rng.choice("abcd"), self.rng.choice(["s1", "s2", self.fresh("s")])
+        expires_at = self.rng.choice([None, self.at + 50.0])
+        self.tell(f.TokenAdded, token=name, role=Role.VIEWER, sha256=secret, expires_at=expires_at)
+        self.tell(f.TokenRevoked, token=self.rng.choice("abcde"))
 
     def submit(self) -> None:
         if len(self.farm.jobs) > 8:
@@ -288,11 +312,11 @@ _MOVES = {
     "daemon": 1, "submit": 8, "edit": 4, "hold": 2, "release": 3, "cancel": 1, "queue": 14, "follow": 10,
     "withdraw": 1, "intend": 25, "go_on": 3, "send": 12, "start": 14, "pause": 4, "resume": 4, "doubt": 3, "end": 18,
     "clear": 26, "add": 3, "remove": 1, "connect": 16, "lose": 2, "fault": 2, "recover": 4, "person": 3,
-    "foreign": 3, "void": 1, "ask": 1, "load": 2,
+    "foreign": 3, "void": 1, "ask": 1, "load": 2, "token": 1, "safety": 1,
 }  # fmt: skip
 """How often each move is tried."""
 
-NEVER_REFUSED = {"DaemonStopped", "FileStored"}
+NEVER_REFUSED = {"DaemonStopped", "FileStored", "SafeModeEntered", "ClockJumped"}
 
 
 def test_the_books_are_right_whatever_happens() -> None:

@@ -14,14 +14,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from farmd.model import facts
+from farmd.model.access import Token
 from farmd.model.codec import BAD_RECORD, canonical, decode, encode
 from farmd.model.errors import Refused
 from farmd.model.facts import FACTS, JobSubmitted, MachineCleared, RunEnded
 from farmd.model.farm import Counter, Gone
 from farmd.model.machine import Machine, MachineSpec
+from farmd.model.safe_mode import SafeMode
 from farmd.model.work import Build, FileRecord, Job, Lot, Outcome, Run
 
-ENTITIES: list[type] = [Job, Build, Run, Lot, FileRecord, Machine, MachineSpec, Counter, Gone]
+ENTITIES: list[type] = [
+    Job,
+    Build,
+    Run,
+    Lot,
+    FileRecord,
+    Machine,
+    MachineSpec,
+    Counter,
+    Gone,
+    Token,
+    SafeMode,
+]
 RECORDS: list[type] = [*FACTS.values(), *ENTITIES]
 
 _floats = st.floats(allow_nan=False, allow_infinity=False)

@@ -30,7 +30,8 @@ from farmd.planner.kernel_data import Shop, State
 from farmd.planner.passes import tuned_pass
 from farmd.planner.plans import Plan
 from farmd.planner.schedule import Placed, Schedule, replay, to_plan, valued
-from farmd.planner.search import improve
+from farmd.planner.search import gather, improve, shares_of
+from farmd.planner.solve import plan
 
 AWKWARD = Problem(
     100.5,
@@ -133,6 +134,25 @@ def test_a_hall_stays_whole(people: int | None) -> None:
     assert cost_of(state) < 0.7 * before
 
 
+@pytest.mark.parametrize("people", [1, 2, 5])
+def test_shares_of_the_people_add_up(people: int) -> None:
+    """What two threads do with rows, and people, of their own is whole when it comes together."""
+    problem = fdm_shop(6, 90, 8, load=1.4, people=people)
+    c, jobs, shop, state = state_of_rule(problem)
+    before = cost_of(state)
+    rng = Random(people)
+    for stretch in range(20):
+        shares = shares_of(shop, state, rng, 2)
+        for i, share in enumerate(shares):
+            assert (share.used <= shop.people[:, None]).all()
+            crowd = np.arange((i + stretch) % 2, len(state.length), 2, dtype=np.int32)
+            anneal(shop, share, draft_of(state, rng), crowd, 2_000, 1e-3 * before / len(shop.job_s))
+        gather(shop, state, shares)
+        assert (state.used >= 0).all()
+    assert_whole(problem, c, jobs, shop, state)
+    assert cost_of(state) < 0.8 * before
+
+
 def test_awkward_windows_and_machines() -> None:
     for crews in (AWKWARD.crews, (), (Crew("a", "twice", None), Crew("b", "late", None))):
         problem = replace(AWKWARD, crews=crews)
@@ -140,6 +160,18 @@ def test_awkward_windows_and_machines() -> None:
         moved(shop, state, 20_000, 3)
         assert_whole(problem, c, jobs, shop, state)
         assert len(rows_of(state)[2]) == 0
+
+
+@pytest.mark.parametrize("spans", [((0.0, 1e12),), ((0.0, 600.0), (1.7e9, 1.7e9 + 9e4))])
+def test_people_of_windows_that_reach_very_far_are_planned(spans: tuple[tuple[float, float], ...]) -> None:
+    problem = replace(
+        AWKWARD, windows={"far": spans}, crews=(Crew("few", "far", 1), Crew("crowd", "far", 10**12))
+    )
+    plan_ = plan(problem, budget=Budget(effort=200), seed=1)
+    assert plan_.status != "infeasible"
+    assert check(problem, plan_) == ()
+    c = Compiled(problem)
+    assert shop_of(c, c.jobs).next_open.size < 3_000_000
 
 
 def test_batches_stay_on_their_chamber_and_builds_go_between() -> None:

@@ -13,8 +13,8 @@ from farmd.planner.budget import Meter
 from farmd.planner.compiled import Compiled
 from farmd.planner.generate import small_shop
 from farmd.planner.greedy import Dispatcher, Rule
-from farmd.planner.nest import place
 from farmd.planner.people import NOBODY, People
+from farmd.planner.powder.boxes import place
 from farmd.planner.schedule import replay, valued
 
 

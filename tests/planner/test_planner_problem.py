@@ -280,8 +280,12 @@ def fields_of(schema: dict[str, Any]) -> set[str]:
 
 def test_schema_names_every_field_the_reader_knows() -> None:
     from farmd.planner import reader
+    from farmd.planner.routes import reading
 
-    known = {"default", "pairs", "name", "window", "people", "id", "machine", "start_s"}
-    for names in (reader._PROBLEM, reader._MACHINE, reader._CHAMBER, reader._BUILD, reader._PART):
+    known = {"default", "pairs", "name", "window", "people", "id", "machine", "start_s", "share"}
+    for names in (
+        reader._PROBLEM, reader._MACHINE, reader._CHAMBER, reader._BUILD, reader._PART, reader._POWER_GROUP,
+        reading._STATION, reading._ROUTE, reading._OPERATION, ("max_items",),
+    ):  # fmt: skip
         known |= set(names)
     assert fields_of(problem_schema()) == known

@@ -14,6 +14,7 @@ import pytest
 from farmd.config import load_config
 from farmd.logging import set_up_logging
 from farmd.model.errors import ConfigErrors
+from farmd.model.facts import RunIntended
 from farmd.sim.scenario import APART, read_simulation
 from farmd.sim.simulate import Request, simulate
 from farmd.store import Store, Vault, verify
@@ -151,6 +152,25 @@ def test_every_policy_works_the_shop(shop: Path, policy: str) -> None:
     report = simulate(Request(shop, 1, 3, policy=policy))
     assert report["policy"] == policy
     assert report["jobs"]["done"] > 0
+
+
+def test_no_machine_is_idle_for_work_that_is_not_due_for_long(tmp_path: Path) -> None:
+    """Nothing costs anything but waiting: what was announced must not keep work from the other machines."""
+    path = tmp_path / "shop.toml"
+    text = SHOP.replace("due_h = [10, 40]", "due_h = [2000, 2100]").replace(
+        "jobs_per_day = 5", "jobs_per_day = 0.01"
+    )
+    path.write_text(text.replace("quantity = [2, 8]", "quantity = [4, 4]").replace("[1, 4]", "[2, 2]"))
+    data_dir = tmp_path / "kept"
+    simulate(Request(path, 1, 1, data_dir=data_dir))
+    with Store.open(f"sqlite:///{data_dir / 'farmd.sqlite'}", data_dir=data_dir) as store:
+        facts = [fact for _, fact in store.facts() if isinstance(fact, RunIntended)]
+    first: dict[str, float] = {}
+    for fact in facts:
+        first.setdefault(fact.machine, fact.at)
+    begun = [at for machine, at in first.items() if machine.startswith("fdm")]
+    assert len(begun) == 3
+    assert max(begun) - min(begun) < 1800.0
 
 
 FAULTS = """

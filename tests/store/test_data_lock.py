@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from socket import gethostname
 
 import pytest
 
@@ -24,7 +25,9 @@ sys.stdin.read()
 
 def test_second_holder_is_refused_and_told_who_holds_it(tmp_path: Path) -> None:
     with DataLock(tmp_path / "data"):
-        with pytest.raises(Refused, match=rf"process {os.getpid()} since \d{{4}}-") as caught:
+        with pytest.raises(
+            Refused, match=rf"process {os.getpid()} on {gethostname()} since \d{{4}}-"
+        ) as caught:
             DataLock(tmp_path / "data")
         assert caught.value.code.name == "data-dir-locked"
         DataLock(tmp_path / "other").release()
@@ -39,7 +42,7 @@ def test_death_of_the_holder_frees_the_folder(tmp_path: Path) -> None:
         assert child.stdout is not None
         try:
             assert child.stdout.readline() == "held\n"
-            with pytest.raises(Refused, match=f"process {child.pid} since"):
+            with pytest.raises(Refused, match=f"process {child.pid} on {gethostname()} since"):
                 DataLock(tmp_path)
         finally:
             child.kill()

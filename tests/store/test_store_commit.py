@@ -5,18 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.exc import SQLAlchemyError
 
 from farmd.model import facts as f
 from farmd.model.apply import apply
 from farmd.model.errors import Refused
 from farmd.model.farm import Farm
-from farmd.store import Answer, Entry, Store, StoreFailed, Vault, fold, require_storable, verify
+from farmd.store import Answer, Entry, Store, StoreBlocked, StoreFailed, Vault, fold, require_storable, verify
 from farmd.store.rows import STATE
 
 AT = 1.75e9
@@ -155,7 +159,7 @@ def test_failed_write_is_final(store: Store, tamper: Any) -> None:
     assert store.throughput(0, AT) == []
 
 
-def test_full_disk_is_final_and_leaves_whole_entries(tmp_path: Path, farmlife: ModuleType) -> None:
+def test_full_disk_refuses_whole_entries_until_there_is_room(tmp_path: Path, farmlife: ModuleType) -> None:
     url = f"sqlite:///{tmp_path / 'farm.db'}"
     life, last = farmlife.FarmLife(5), 0
     with Store.open(url, data_dir=tmp_path) as store:
@@ -163,14 +167,86 @@ def test_full_disk_is_final_and_leaves_whole_entries(tmp_path: Path, farmlife: M
         with writer.begin():
             pages = writer.exec_driver_sql("PRAGMA page_count").scalar_one()
             writer.exec_driver_sql(f"PRAGMA max_page_count={pages + 20}")
-        with pytest.raises(StoreFailed, match="full"):  # noqa: PT012 - the disk fills up at some turn
+        entries = []
+        with pytest.raises(StoreBlocked, match="full"):  # noqa: PT012 - the disk fills up at some turn
             for _ in range(1000):
-                last = store.commit(life.entries(5))
-        with pytest.raises(StoreFailed, match="full"):
-            store.commit([])
+                entries = life.entries(5)
+                last = store.commit(entries)
+        for _ in range(2):
+            with pytest.raises(StoreBlocked, match="full") as caught:
+                store.commit(entries)
+        assert caught.value.code.name == "disk-full"
+        assert store.load().last_seq == last > 0, "nothing of what was refused is there"
+        with pytest.raises(ValueError, match="comes first"):
+            store.commit(life.entries(1))
+        writer.exec_driver_sql("PRAGMA max_page_count=100000")
+        writer.rollback()
+        last = store.commit([*entries, *life.entries(3)])
     with Store.open(url, data_dir=tmp_path) as store:
-        assert store.load().last_seq == last > 0
+        assert store.load().last_seq == last
         assert {x.code.name for x in verify(store, Vault(tmp_path / "v"))} <= {"file-missing"}
+
+
+def test_a_database_that_can_only_be_read_refuses_until_it_can_be_written(tmp_path: Path) -> None:
+    farm = Farm()
+    with Store.open(f"sqlite:///{tmp_path / 'farm.db'}", data_dir=tmp_path) as store:
+        writer = store._database.writer
+        writer.exec_driver_sql("PRAGMA query_only=ON")
+        writer.rollback()
+        entry = entry_of(farm, added("m1"))
+        with pytest.raises(StoreBlocked) as caught:
+            store.commit([entry])
+        assert caught.value.code.name == "disk-read-only"
+        writer.exec_driver_sql("PRAGMA query_only=OFF")
+        writer.rollback()
+        assert store.commit([entry]) == 1
+
+
+@pytest.mark.parametrize("code", [sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_WRITE])
+def test_after_a_failed_sync_or_write_nothing_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    with Store.open(f"sqlite:///{tmp_path / 'farm.db'}", data_dir=tmp_path) as store:
+        store.load()
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = code
+        tries = []
+
+        def commit(self: object) -> None:
+            tries.append(code)
+            raise error
+
+        with monkeypatch.context() as patch:
+            patch.setattr(SQLiteDialect_pysqlite, "do_commit", lambda self, connection: commit(self))
+            for _ in range(2):
+                with pytest.raises(StoreFailed, match="disk I/O error"):
+                    store.commit([entry_of(Farm(), added("m1"))])
+        assert len(tries) == 1
+
+
+def test_another_that_holds_the_database_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    farm, path = Farm(), tmp_path / "farm.db"
+    holder = (
+        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None);"
+        " c.execute('BEGIN IMMEDIATE'); print('held', flush=True); sys.stdin.read()"
+    )
+    with Store.open(f"sqlite:///{path}", data_dir=tmp_path) as store:
+        store._database.writer.exec_driver_sql("PRAGMA busy_timeout=50")
+        store._database.writer.rollback()
+        entry = entry_of(farm, added("m1"))
+        command = [sys.executable, "-c", holder, str(path)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+            try:
+                assert child.stdout is not None
+                assert child.stdout.readline() == "held\n"
+                with pytest.raises(StoreBlocked, match=rf"process {child.pid} \(python") as caught:
+                    store.commit([entry])
+                assert caught.value.code.name == "database-busy"
+            finally:
+                child.kill()
+        assert store.commit([entry]) == 1
+        assert store._database.holders is not None
+        assert store._database.holders.named() == ""
 
 
 @pytest.mark.parametrize("bad", ["a\0b", "\ud800", "x" * 3 + "\udfff"])

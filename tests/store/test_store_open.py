@@ -185,3 +185,25 @@ def test_load_looks_at_the_tail_only(store: Store, tamper: Any, farmlife: Module
         connection.exec_driver_sql(f"UPDATE journal SET hash = prev_hash WHERE seq = {last - 990}")
     with pytest.raises(StoreFailed):
         store.load()
+
+
+def test_a_sqlite_that_loses_commits_of_two_writers_is_warned_of(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """farmd has one connection that writes and checkpoints; other programs must not be a second one."""
+    monkeypatch.setattr("sqlite3.sqlite_version_info", (3, 51, 2))
+    expected = "loses commits" if store._database.is_sqlite else ""
+    assert expected in store.library_warning()
+    monkeypatch.setattr("sqlite3.sqlite_version_info", (3, 51, 3))
+    assert store.library_warning() == ""
+
+
+def test_readers_never_checkpoint(tmp_path: Path) -> None:
+    """However much is in the write-ahead log, only the writing connection moves it into the database."""
+    with Store.open("sqlite:///farm.db", data_dir=tmp_path) as store:
+        with store.reading() as reader:
+            assert reader.exec_driver_sql("PRAGMA wal_autocheckpoint").scalar_one() == 0
+            assert reader.exec_driver_sql("PRAGMA query_only").scalar_one() == 1
+        writer = store._database.writer
+        assert writer.exec_driver_sql("PRAGMA wal_autocheckpoint").scalar_one() > 0
+        writer.rollback()

@@ -62,12 +62,19 @@ from farmd.planner.powder.kernel import (
 
 PART, SWAP, SHIFT, MERGE, TRADE = 0, 1, 2, 3, 4
 """A part into another batch, two parts against each other, a batch elsewhere, into another one, two batches."""
-TWO_SHARE = 0.25
-"""Of the exchanges: one part against two."""
+TWO_SHARE, BOTH_SHARE = 0.3, 0.5
+"""Of the exchanges: those that take two parts of the other batch; and of these, those that give two."""
 NEAR = 16
 """Parts are exchanged with those that are no further off by rank of area."""
 PART_SHARE, SWAP_SHARE, SHIFT_SHARE, MERGE_SHARE = 0.5, 0.9, 0.94, 0.97
 """Up to which draw each kind of move is tried."""
+
+
+@compiled
+def beside(batch_is: Ints, chain: Ints, b: int, p: int) -> int:
+    """Another part of the batch, the one behind `p` in its chain."""
+    after = int(chain[p, NEXT])
+    return after if after != NONE else int(batch_is[b, HEAD])
 
 
 @compiled
@@ -174,18 +181,20 @@ def anneal(
             t = int(batch_is[b, MACHINE])
             if a == b or not can[p, t] or not can[q, m]:
                 continue
-            r = NONE
+            s, r = NONE, NONE
             if batch_is[b, COUNT] > 1 and chance(random) < TWO_SHARE:
-                r = int(chain[q, NEXT])
-                if r == NONE:
-                    r = int(batch_is[b, HEAD])
+                r = beside(batch_is, chain, b, q)
                 if not can[r, m]:
                     continue
-            recipe(made_of, 0, a, p, NONE, q, r)
+                if batch_is[a, COUNT] > 1 and chance(random) < BOTH_SHARE:
+                    s = beside(batch_is, chain, a, p)
+                    if not can[s, t]:
+                        continue
+            recipe(made_of, 0, a, p, s, q, r)
             tally(part, part_is, batch, batch_is, chain, made_of, 0, one, m)
             if not holds(bed, batch, one, m):
                 continue
-            recipe(made_of, 1, b, q, r, p, NONE)
+            recipe(made_of, 1, b, q, r, p, s)
             tally(part, part_is, batch, batch_is, chain, made_of, 1, two, t)
             if not holds(bed, batch, two, t):
                 continue
@@ -278,10 +287,11 @@ def anneal(
             unlink(batch_is, chain, q)
             link(batch_is, chain, p, b)
             link(batch_is, chain, q, a)
-            if made_of[1, OUT_TOO] != NONE:
-                r = int(made_of[1, OUT_TOO])
-                unlink(batch_is, chain, r)
-                link(batch_is, chain, r, a)
+            for d in range(2):
+                if made_of[d, OUT_TOO] != NONE:
+                    x = int(made_of[d, OUT_TOO])
+                    unlink(batch_is, chain, x)
+                    link(batch_is, chain, x, b if d == 0 else a)
         elif kind == MERGE:
             while batch_is[a, HEAD] != NONE:
                 x = int(batch_is[a, HEAD])

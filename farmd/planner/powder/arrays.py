@@ -67,15 +67,15 @@ def _bed(c: Compiled, plates: Plates, m: int) -> tuple[float, ...]:
     chamber = c.problem.machines[m].chamber
     assert chamber is not None
     return (
-        plates.limit[m], INFINITY, 0.0, chamber.setup_s, chamber.s_per_mm3, chamber.s_per_mm,
-        c.ready[m], c.cooldown[m], float(chamber.crewed),
+        plates.limit[m], plates.most_volume[m], chamber.mm_per_mm3,
+        chamber.setup_s, chamber.s_per_mm3, chamber.s_per_mm, c.ready[m], c.cooldown[m], float(chamber.crewed),
     )  # fmt: skip
 
 
 def _norm_s(c: Compiled, plates: Plates, beds: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> float:
     """About the makespan."""
     each = [
-        min(c.batch(m, (p,)).duration_s * plates.area[p] / plates.limit[m] for m in fit)
+        min(c.batch(m, (p,)).duration_s * plates.share(p, m) for m in fit)
         for p, fit in enumerate(plates.fits)
     ]
     latest = max(part.release_s for part in c.problem.parts)

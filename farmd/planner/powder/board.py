@@ -25,6 +25,8 @@ DENSE_SHARE = 0.1
 """Of the batches denser than those that were laid of late, so many are tried; the others are taken for hopeless."""
 ANEW_SHARE = 0.05
 """Of the batches that could not be added to, so many are laid anew from an empty board."""
+NOT_ANEW = 0.07
+"""A luck between the two: to lay whole batches anew for each part that is tried somewhere takes far too long."""
 LESS = 0.002
 """By how much less dense batches are hoped for after each that could not be laid."""
 

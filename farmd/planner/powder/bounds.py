@@ -76,10 +76,14 @@ def _price(
 
 
 class _Relaxation:
-    """The linear program so far, and what its duals say."""
+    """The linear program so far, and what its duals say.
 
-    def __init__(self, c: Compiled, plates: Plates, least: float) -> None:
-        self.c, self.plates = c, plates
+    Where parts lie above each other a build is as high as its highest part, or as their volume makes it: the height
+    counts as the former, or `by_volume` as the latter; it is never less than both.
+    """
+
+    def __init__(self, c: Compiled, plates: Plates, least: float, *, by_volume: bool = False) -> None:
+        self.c, self.plates, self.by_volume = c, plates, by_volume
         parts = c.problem.parts
         self.volume = np.array([part.volume_mm3 for part in parts], dtype=float)
         self.height = np.array([part.height_mm for part in parts], dtype=float)
@@ -106,7 +110,7 @@ class _Relaxation:
         for (_, ready, fit), machines in alike.items():
             weight = np.full(len(self.volume), -1, np.int32)
             for p in fit:
-                weight[p] = int(self.plates.area[p] / self.plates.limit[machines[0]] * GRAINS)
+                weight[p] = int(self.plates.share(p, machines[0]) * GRAINS)
             kinds.append(_Kind(len(machines), machines[0], ready, weight))
         return kinds
 
@@ -137,6 +141,8 @@ class _Relaxation:
         assert chamber is not None
         before = self.c.clear if chamber.crewed else 0.0
         setup = before + chamber.setup_s + self.c.cooldown[kind.machine]
+        if self.by_volume and chamber.packing_density is not None:
+            return setup, chamber.s_per_mm3 + chamber.s_per_mm * chamber.mm_per_mm3, 0.0
         return setup, chamber.s_per_mm3, chamber.s_per_mm
 
     def _add(self, j: int, members: list[int]) -> None:
@@ -205,11 +211,13 @@ def makespan_bound(c: Compiled, plates: Plates, least: float, meter: Meter) -> f
     """A makespan that no plan of the parts is below; `least` is one that is known already."""
     if not 0 < len(plates.area) <= MOST_PARTS or not 0.0 < least < INFINITY:
         return least
-    relaxation = _Relaxation(c, plates, least)
-    units = 1 + relaxation.work // WORK_PER_UNIT
-    while meter.spend(units):
-        bound, last = relaxation.round()
-        least = max(least, bound)
-        if last:
-            break
+    stacked = any(machine.chamber and machine.chamber.packing_density for machine in c.problem.machines)
+    for by_volume in (False, True) if stacked else (False,):
+        relaxation = _Relaxation(c, plates, least, by_volume=by_volume)
+        units = 1 + relaxation.work // WORK_PER_UNIT
+        while meter.spend(units):
+            bound, last = relaxation.round()
+            least = max(least, bound)
+            if last:
+                break
     return least

@@ -1,7 +1,8 @@
-"""CP-SAT on powder beds, for up to 50 parts without layouts or crewed chambers.
+"""CP-SAT on powder beds, for up to 50 parts, boxes or without layouts, and no crewed chambers.
 
 Slots are the batches of a machine in order; a part is in one slot; a slot's time is linear in its
-parts. The hint is complete, because the solver's strength here is to polish.
+parts. The hint is complete, because the solver's strength here is to polish. Boxes are nested by logic-based
+Benders decomposition: the slots know areas only, and what is proven not to lie together is cut off.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from ortools.sat.python import cp_model
 
 from farmd.planner.budget import Meter
 from farmd.planner.compiled import Compiled
-from farmd.planner.powder.board import AREA_ONLY
+from farmd.planner.powder.board import AREA_ONLY, OUTLINES
+from farmd.planner.powder.nesting import Verdict, core, nested, spent
 from farmd.planner.powder.plates import Plates
 from farmd.planner.powder.rows import Rows, row_cost, sort_row, value
 from farmd.planner.solver import LARGEST_OBJECTIVE, grain, run, weight_scale
@@ -23,13 +25,15 @@ MOST_PROOF_SLOTS = 24
 FINEST = 10**6
 AREA_GRAINS = 10**6
 WHOLE = 1e-6
+MASTER_SHARE, LAYOUT_SHARE = 0.4, 0.2
+"""With boxes: what each answer gets of the time that is left, and each layout of what is left then."""
 
 
 def fits(c: Compiled, plates: Plates) -> bool:
     """Whether the model holds the parts."""
     parts = c.problem.parts
     crewed = any(c.crewed(m) for m in range(len(c.ready)))
-    return 0 < len(parts) <= MOST_PARTS and plates.how == AREA_ONLY and not crewed
+    return 0 < len(parts) <= MOST_PARTS and plates.how != OUTLINES and not crewed
 
 
 def polish(
@@ -43,13 +47,48 @@ def polish(
     model = _Model.make(c, plates, rows, least)
     if model is None:
         return None
-    answer = run(model.cp, meter, seed, model.per_second)
-    if answer is None or not answer.found:
-        return None
     wished = any(machine >= 0 for machine in c.part_wish) and not c.makespan
-    complete = model.complete and not wished
-    bound = max(0.0, answer.proof - model.slack_s) if complete else None
-    return model.rows(answer.solver), bound
+    complete, proof = model.complete and not wished, 0.0
+    while True:
+        # Without boxes the first answer is the last; with them a part of the time is kept for layouts and cuts.
+        answer = run(
+            model.cp, meter if plates.how == AREA_ONLY else spent(meter, MASTER_SHARE), seed, model.per_second
+        )
+        if answer is None or not answer.found:
+            return (rows, proof) if complete and proof > 0.0 else None
+        if complete:
+            proof = max(proof, answer.proof - model.slack_s)
+        made = model.rows(answer.solver)
+        if plates.how == AREA_ONLY or value(c, made) >= value(c, rows):
+            better = min(rows, made, key=lambda each: value(c, each)) if plates.how != AREA_ONLY else made
+            return better, proof if complete else None
+        decided = True
+        for m, row in enumerate(made):
+            for batch in row:
+                decided = _laid(plates, model, m, batch.parts, meter, seed) and decided
+        complete = complete and decided
+        if all(plates.hold(m, batch.parts) for m, row in enumerate(made) for batch in row):
+            return made, proof if complete else None
+
+
+def _laid(plates: Plates, model: _Model, m: int, parts: tuple[int, ...], meter: Meter, seed: int) -> bool:
+    """Place a batch's boxes, or cut it off; False where it is cut off and may be possible."""
+    plate = plates.size[m]
+    if plate is None or plates.hold(m, parts):
+        return True
+    boxed = [(p, box) for p in sorted(parts) if (box := plates.box[p]) is not None]
+    boxes = [box for _, box in boxed]
+    answer = nested(boxes, plate, spent(meter, LAYOUT_SHARE), seed)
+    if isinstance(answer, list):
+        plates.nested[m, frozenset(p for p, _ in boxed)] = dict(
+            zip((p for p, _ in boxed), answer, strict=True)
+        )
+        return True
+    if answer is Verdict.IMPOSSIBLE:
+        model.cut([boxed[i][0] for i in core(boxes, plate, meter, seed)], plate)
+        return True
+    model.cut([p for p, _ in boxed], plate)
+    return False
 
 
 class _Model:
@@ -104,7 +143,7 @@ class _Model:
         self.per_second = float(scale if c.makespan else scale * weights)
         parts = c.problem.parts
         total = 1.0 if c.makespan else sum(part.weight for part in parts)
-        self.slack_s = total * (3 * len(parts) + 3) / scale
+        self.slack_s = total * (4 * len(parts) + 3) / scale
         self.complete = all(slots[m] == sum(m in can for can in plates.can) for m in slots)
         self.x: dict[tuple[int, int, int], cp_model.IntVar] = {}
         self.end: dict[tuple[int, int], cp_model.IntVar] = {}
@@ -125,7 +164,9 @@ class _Model:
         assert chamber is not None
         parts = c.problem.parts
         mine = [p for p in range(len(parts)) if m in self.plates.can[p]]
-        tallest = max(round(chamber.s_per_mm * parts[p].height_mm * scale) for p in mine)
+        stacked = chamber.mm_per_mm3 * sum(parts[p].volume_mm3 for p in mine)
+        tallest = round(chamber.s_per_mm * max(stacked, *(parts[p].height_mm for p in mine)) * scale)
+        tallest += len(mine)
         free: cp_model.LinearExprT = round(c.ready[m] * scale)
         known, latest = c.ready[m], 0.0
         used_before: cp_model.IntVar | None = None
@@ -149,7 +190,10 @@ class _Model:
                 cp.add(released >= round(part.release_s * scale) * lit)
                 area.append(math.ceil(part.area_mm2 * AREA_GRAINS - WHOLE) * lit)
                 length.append(round(chamber.s_per_mm3 * part.volume_mm3 * scale) * lit)
-            cp.add(sum(area) <= math.floor(chamber.area_mm2 * AREA_GRAINS + WHOLE) * used)
+            if chamber.packing_density is None:
+                cp.add(sum(area) <= math.floor(chamber.area_mm2 * AREA_GRAINS + WHOLE) * used)
+            else:
+                self._stacked(m, k, height, used)
             cp.add(start >= free)
             cp.add(start >= released)
             if released_before is not None and c.makespan:
@@ -179,7 +223,7 @@ class _Model:
             return free
         batch = c.batch(m, members)
         begin = max(free, batch.release_s)
-        tall = max(c.problem.parts[p].height_mm for p in members)
+        tall = max(max(c.problem.parts[p].height_mm for p in members), batch.volume_mm3 * chamber.mm_per_mm3)
         for var, value in (
             (height, chamber.s_per_mm * tall),
             (start, begin),
@@ -187,6 +231,29 @@ class _Model:
         ):
             self.cp.add_hint(var, round(value * scale))
         return begin + batch.duration_s + c.cooldown[m]
+
+    def _stacked(self, m: int, k: int, height: cp_model.IntVar, used: cp_model.IntVar) -> None:
+        """Parts that lie above each other: their volume in the room of the slot, and what it makes of its height."""
+        chamber = self.c.problem.machines[m].chamber
+        assert chamber is not None
+        volume = {p: lit for (p, mm, kk), lit in self.x.items() if (mm, kk) == (m, k)}
+        per_mm3 = AREA_GRAINS / self.plates.most_volume[m]
+        self.cp.add(
+            sum(math.ceil(self.plates.volume[p] * per_mm3 - WHOLE) * lit for p, lit in volume.items())
+            <= AREA_GRAINS * used
+        )
+        lift = chamber.s_per_mm * chamber.mm_per_mm3 * self.scale
+        self.cp.add(height >= sum(round(lift * self.plates.volume[p]) * lit for p, lit in volume.items()))
+
+    def cut(self, parts: list[int], plate: tuple[float, float]) -> None:
+        """These parts do not go together into any slot of a plate that lies inside the given one."""
+        for m, n in self.slots.items():
+            size = self.plates.size[m]
+            if size is not None and min(size) <= min(plate) and max(size) <= max(plate):
+                for k in range(n):
+                    lits = [self.x[p, m, k] for p in parts if (p, m, k) in self.x]
+                    if len(lits) == len(parts):
+                        self.cp.add_bool_or(lit.negated() for lit in lits)
 
     def _alike(self) -> None:
         """Of machines that are alike, the one before ends no later."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from farmd.planner.jit import Ints, compiled
 from farmd.planner.powder.anneal import keep, nests
-from farmd.planner.powder.board import AREA_ONLY, OUTLINES, Ground, Lying
+from farmd.planner.powder.board import AREA_ONLY, NOT_ANEW, OUTLINES, Ground, Lying
 from farmd.planner.powder.chain import link, take_sums
 from farmd.planner.powder.data import COST, FIRST, HERE, LAST, NONE, NORM_S, OF, Beds, Draft, State
 from farmd.planner.powder.kernel import adopt, chance, compose, draw, holds, recipe, tally
@@ -57,7 +57,7 @@ def fill(
                     0, m, size, least + times[m, n, COST], one, made_of,
                 )  # fmt: skip
                 if cost - times[m, n, COST] < least:
-                    if nested and not nests(ground, lying, state, draft, bed, 0, m, m, 0.0):
+                    if nested and not nests(ground, lying, state, draft, bed, 0, m, m, NOT_ANEW):
                         continue
                     least, best_m, best_k, best_at = cost - times[m, n, COST], m, k, at
         if best_m == NONE:
@@ -68,7 +68,7 @@ def fill(
         recipe(made_of, 0, b, NONE, NONE, p, NONE)
         tally(part, part_is, batch, batch_is, chain, made_of, 0, one, m)
         size = compose(row, length, new_row, batch, makespan, 0, m, b, one, best_at, NONE, NONE, HERE)
-        if nested and not nests(ground, lying, state, draft, bed, 0, m, m, 0.0):
+        if nested and not nests(ground, lying, state, draft, bed, 0, m, m, NOT_ANEW):
             return len(parts) - i
         _, kept = draw(
             part, bed, windows, terms, batch, batch_is, chain, row, times, length, new_row, new_times,

@@ -18,6 +18,8 @@ from farmd.planner.powder.search import filled, improve
 from farmd.planner.solver import LEAST_S
 
 BOUND_SHARE = 0.2
+FILLINGS = 3.0
+"""How often a further filling must go into what is left of the time, to leave some for what betters it."""
 SMALL, SMALL_SHARE, SHARE = 14, 0.15, 0.6
 """Up to so many parts the search needs less of the budget than the exact model; and what it gets of it."""
 
@@ -36,14 +38,17 @@ def batched(
     """
     best: Rows | None = None
     tried: set[tuple[int, ...]] = set()
+    longest = 0.0
     for order in ORDERS:
         parts = sequence(c, order)
-        if best is not None and (parts in tried or not meter.spend()):
+        if best is not None and (parts in tried or not meter.spend(like_s=FILLINGS * longest)):
             continue
         tried.add(parts)
+        began = meter.elapsed_s()
         rows = filled(c, plates, [[] for _ in c.ready], parts, rng)
         if best is None or value(c, rows) < value(c, best):
             best = rows
+        longest = max(longest, meter.elapsed_s() - began)
     assert best is not None
     yield best, least
     if c.makespan:

@@ -5,6 +5,7 @@ Knows which parts fit where, the shapes on the boards and where the parts of kno
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -13,10 +14,10 @@ import numpy as np
 from farmd.planner.compiled import Compiled
 from farmd.planner.plans import Placement
 from farmd.planner.powder.board import AREA_ONLY, BOXES, OUTLINES, TURNS, Ground
-from farmd.planner.powder.boxes import place
+from farmd.planner.powder.boxes import Place, place
 from farmd.planner.powder.data import NONE
 from farmd.planner.powder.footprints import Point, runs_of, turned
-from farmd.planner.problem import Part
+from farmd.planner.problem import Chamber, Part
 
 AREA_TOLERANCE = 1e-9
 CELLS, FEW_CELLS = 256, 128
@@ -25,9 +26,11 @@ MANY = 3000
 
 
 class Plates:
-    """By part its `area`, `box` and machines (`fits`, as a set `can`); by machine the `limit` of area, and `size`.
+    """By part its `area`, `volume`, `box` and machines (`fits`, as a set `can`); by machine the `limit` of area and
+    `most_volume`, and the `size` of the plate that parts are laid on.
 
-    `lain` says of a machine and the parts of a batch where each lies on the board: (part, x, y, turn).
+    `lain` says of a machine and the parts of a batch where each lies on the board: (part, x, y, turn); `nested`
+    where boxes lie that only an exact search could place.
     """
 
     def __init__(self, c: Compiled) -> None:
@@ -39,11 +42,18 @@ class Plates:
         self.box = [_box(part) for part in parts]
         self.fits = [[m for m in self.beds if part.fits(c.problem.machines[m])] for part in parts]
         self.can = [frozenset(machines) for machines in self.fits]
-        self.limit = [
-            chamber.area_mm2 * (1 + AREA_TOLERANCE) if chamber is not None else 0.0 for chamber in chambers
+        self.limit = [0.0 if chamber is None else _most_area(chamber) for chamber in chambers]
+        self.size = [
+            chamber.size_mm if chamber is not None and chamber.packing_density is None else None
+            for chamber in chambers
         ]
-        self.size = [chamber.size_mm if chamber is not None else None for chamber in chambers]
+        self.volume = [part.volume_mm3 for part in parts]
+        self.most_volume = [
+            chamber.most_volume_mm3 * (1 + AREA_TOLERANCE) if chamber is not None else 0.0
+            for chamber in chambers
+        ]
         self.lain: dict[tuple[int, frozenset[int]], tuple[tuple[int, int, int, int], ...]] = {}
+        self.nested: dict[tuple[int, frozenset[int]], dict[int, Place]] = {}
 
     @cached_property
     def how(self) -> int:
@@ -111,9 +121,15 @@ class Plates:
             runs += sorted(cells, key=lambda run: (-run[2], run))
         return numbers
 
+    def share(self, part: int, machine: int) -> float:
+        """Of what a batch may hold on the machine."""
+        return max(self.area[part] / self.limit[machine], self.volume[part] / self.most_volume[machine])
+
     def hold(self, machine: int, parts: tuple[int, ...]) -> bool:
         """Whether these parts, each of which fits alone, lie side by side in the machine's chamber."""
         if sum(self.area[p] for p in parts) > self.limit[machine]:
+            return False
+        if sum(self.volume[p] for p in parts) > self.most_volume[machine]:
             return False
         if self.lays_outlines(machine):
             return (machine, frozenset(parts)) in self.lain
@@ -142,11 +158,18 @@ class Plates:
         boxes = [(p, box) for p in sorted(parts) if (box := self.box[p]) is not None]
         spots = place([box for _, box in boxes], size)
         if spots is None:
-            return None
+            known = self.nested.get((machine, frozenset(p for p, _ in boxes)))
+            if known is None:
+                return None
+            spots = [known[p] for p, _ in boxes]
         return tuple(
             Placement(self.c.problem.parts[p].id, x, y, is_turned)
             for (p, _), (x, y, is_turned) in zip(boxes, spots, strict=True)
         )
+
+
+def _most_area(chamber: Chamber) -> float:
+    return math.inf if chamber.packing_density is not None else chamber.area_mm2 * (1 + AREA_TOLERANCE)
 
 
 def _box(part: Part) -> tuple[float, float] | None:
