@@ -144,7 +144,7 @@ METRICS = (
     STORE_BLOCKED,
 )
 TURNED_AWAY_WHY = ("token", "role", "rate", "size", "request")
-TASK_KINDS = ("resolve", "fault", "clear", "load", "link", "noise")
+TASK_KINDS = ("resolve", "fault", "clear", "load", "link", "noise", "held")
 
 
 @router.get("/metrics", response_class=PlainTextResponse)

@@ -128,6 +128,7 @@ TASK_STYLE = {
     "load": "cyan",
     "link": "magenta",
     "noise": "magenta",
+    "held": "dim",
 }
 
 

@@ -1,7 +1,7 @@
 """What people should do next: a pure function of state, plan and time.
 
-For every machine that a person must touch before it can go on, what to do there and by which
-command to tell farmd, in order: doubts, faults, then clearing and loading as the plan needs it.
+For every machine that a person must touch before it can go on, what to do there and by which command to tell farmd,
+in order: doubts, faults, clearing and loading as the plan needs it, links, and last what somebody holds.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Task:
 
     machine: str
     kind: str
-    """`resolve`, `fault`, `clear`, `load`, `link` or `noise`, most urgent first."""
+    """`resolve`, `fault`, `clear`, `load`, `link`, `noise` or `held`, most urgent first."""
     what: str
     command: str
     at: float
@@ -39,7 +39,7 @@ class Task:
 
 
 NO_LINK_YET = "look at power, cable and port"
-_URGENCY = {"resolve": 0, "fault": 1, "clear": 2, "load": 2, "link": 3, "noise": 4}
+_URGENCY = {"resolve": 0, "fault": 1, "clear": 2, "load": 2, "link": 3, "noise": 4, "held": 5}
 
 
 def walk_list(
@@ -84,8 +84,11 @@ def _tasks(
     if machine.state is MachineState.OFFLINE:
         why = str(live.lost) if live and live.lost else NO_LINK_YET
         return [Task(name, "link", f"no link: {why}", f"farmctl machine {name}", now_s, now_s)]
-    if machine.run_id or machine.held or machine.state is MachineState.FOREIGN:
+    if machine.run_id or machine.state is MachineState.FOREIGN:
         return []
+    if machine.held is not None:
+        what = f"held: {machine.held}" if machine.held else "held"
+        return [Task(name, "held", what, f"farmctl release {name}", machine.since, machine.since)]
     step, wanted = _next_wanted(farm, schedule, shop, machine, spec)
     tasks = []
     if machine.permit is None:

@@ -45,7 +45,7 @@ def test_25_machines_each_tell_their_state(width: int, height: int, fake: Any) -
     ):
         assert word in text
     assert "11 open, 3 late" in text
-    assert "To do 10" in text
+    assert "To do 11" in text
     assert "look whether it is prin" in text
     assert "today 900 good, 36 scrap (96.2% good) · pace 657 k a year of 1 M" in text
 

@@ -51,7 +51,7 @@ def tasks(farm: Any, *steps: Any, specs: Any = None) -> list[tuple[str, str, str
         ({"state": MachineState.OFFLINE}, [("link", "farmctl machine m1")]),
         ({"permit": None}, [("clear", "farmctl clear m1")]),
         ({"permit": None, "uncleared_run_id": "R-2"}, [("clear", "farmctl clear m1")]),
-        ({"permit": None, "held": "x"}, []),
+        ({"permit": None, "held": "x"}, [("held", "farmctl release m1")]),
         ({"permit": None, "state": MachineState.FOREIGN}, []),
         ({"permit": None, "run_id": "R-3", "state": MachineState.BUSY}, []),
     ],
