@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test lint venv bench bench-serial bench-planner install install-units lock clean
+.PHONY: help demo test lint venv bench bench-serial bench-planner bench-reliability install install-units lock clean
 
 help: ## say what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -30,6 +30,9 @@ bench-serial: $(STAMP) ## the serial link's goals beside its figures, printcore 
 
 bench-planner: $(STAMP) ## the planner's goals beside its figures, short; all of it, in hours: make bench-planner ARGS=--long
 	$(BIN)/python -m bench.planner $(ARGS)
+
+bench-reliability: $(STAMP) ## crashes, restarts, loop lag, emergency stops beside their goals, short; some: ARGS="--only loaded"
+	$(BIN)/python -m bench.reliability $(ARGS)
 
 venv: $(STAMP) ## only make .venv, from the lock file
 

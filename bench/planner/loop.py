@@ -9,31 +9,37 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from statistics import fmean
+from typing import TypeVar
 
 from bench.planner import goals
 from bench.planner.dispatching import Rule
 from bench.planner.replanning import Replanning, Settings
 from bench.planner.shopfloor import Policy, hall, late_share, run, weighted_min
+from farmd.daemon.wishes import FLOW_PRICE
 from farmd.planner.compiled import STABILITY_PRICE_S
 
 GOALS = {1.0: 0.15, 1.15: 0.25}
 """Weighted tardiness over that of the best tuned ATCS, by load."""
 ATCS = [(k1, k2) for k1 in (0.25, 0.5, 1.0, 2.0, 4.0) for k2 in (0.25, 0.5, 1.0, 2.0)]
 RULES: dict[str, Callable[[], Policy]] = {
-    "fifo, first free": lambda: Rule("fifo"),
-    "fifo, same filament": lambda: Rule("same"),
-    "edd": lambda: Rule("edd"),
-    "wspt": lambda: Rule("wspt"),
+    "fifo, first free": partial(Rule, "fifo"),
+    "fifo, same filament": partial(Rule, "same"),
+    "edd": partial(Rule, "edd"),
+    "wspt": partial(Rule, "wspt"),
 }
+PROCESSES = 2
 Outcome = tuple[float, float]
+P = TypeVar("P", bound=Policy)
 
 
-def outcome(seed: int, machines: int, days: float, load: float, policy: Policy) -> Outcome:
-    """Weighted minutes of tardiness and the share of late jobs of one run."""
-    shop = hall(seed, machines, days, load)
-    run(shop, policy)
-    return weighted_min(shop), late_share(shop)
+def outcome(policy: Callable[[], P], machines: int, days: float, load: float, seed: int) -> tuple[Outcome, P]:
+    """Weighted minutes of tardiness and the share of late jobs of one run; and who decided in it."""
+    shop, decides = hall(seed, machines, days, load), policy()
+    run(shop, decides)
+    return (weighted_min(shop), late_share(shop)), decides
 
 
 def told(name: str, outcomes: list[Outcome], best: float, note: str = "") -> None:
@@ -50,22 +56,21 @@ def measure(seeds: range, machines: int, days: float, load: float, settings: Set
         f"  {'policy':<22} {'weighted min':>12} {'over ATCS':>9} {'late':>7}",
         flush=True,
     )
-    tuned = {
-        setting: [outcome(seed, machines, days, load, Rule("atcs", *setting)) for seed in seeds]
-        for setting in ATCS
-    }
-    single = min(tuned, key=lambda setting: math.fsum(m for m, _ in tuned[setting]))
-    best = math.fsum(m for m, _ in tuned[single])
-    by_seed = [min(tuned[setting][i] for setting in ATCS) for i in range(len(seeds))]
-    for name, rule in RULES.items():
-        told(name, [outcome(seed, machines, days, load, rule()) for seed in seeds], best)
-    told("atcs, best setting", tuned[single], best, f"k1 {single[0]:g}, k2 {single[1]:g}")
-    told("atcs, best of each seed", by_seed, best)
-    ours: list[Outcome] = []
-    policies = []
-    for seed in seeds:
-        policies.append(Replanning(settings))
-        ours.append(outcome(seed, machines, days, load, policies[-1]))
+    with ProcessPoolExecutor(PROCESSES) as pool:
+
+        def outcomes(policy: Callable[[], P]) -> list[tuple[Outcome, P]]:
+            return list(pool.map(partial(outcome, policy, machines, days, load), seeds))
+
+        tuned = {setting: [o for o, _ in outcomes(partial(Rule, "atcs", *setting))] for setting in ATCS}
+        single = min(tuned, key=lambda setting: math.fsum(m for m, _ in tuned[setting]))
+        best = math.fsum(m for m, _ in tuned[single])
+        by_seed = [min(tuned[setting][i] for setting in ATCS) for i in range(len(seeds))]
+        for name, rule in RULES.items():
+            told(name, [o for o, _ in outcomes(rule)], best)
+        told("atcs, best setting", tuned[single], best, f"k1 {single[0]:g}, k2 {single[1]:g}")
+        told("atcs, best of each seed", by_seed, best)
+        runs = outcomes(partial(Replanning, settings))
+    ours, policies = [o for o, _ in runs], [policy for _, policy in runs]
     told("plan", ours, best)
     took = sorted(seconds for policy in policies for seconds in policy.took_s)
     moved = sum(policy.moved for policy in policies) / max(1, sum(policy.told for policy in policies))
@@ -109,8 +114,9 @@ def main(arguments: list[str]) -> None:
     parser.add_argument(
         "--stability", type=float, default=STABILITY_PRICE_S, help="[planner] stability_price_s"
     )
+    parser.add_argument("--flow", type=float, default=FLOW_PRICE, help="the price of a later end")
     given = parser.parse_args(arguments)
-    settings = Settings(given.effort, given.every, given.buffers, given.stability)
+    settings = Settings(given.effort, given.every, given.buffers, given.stability, given.flow)
     seeds = range(given.first_seed, given.first_seed + given.seeds)
     for load in given.load.split(","):
         measure(seeds, given.machines, given.days, float(load), settings)

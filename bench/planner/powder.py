@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,15 +86,19 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--uamsp", type=Path, help="a UAMSP-R file in JSON")
     parser.add_argument("--luzedi", type=Path, help="the folder of the LUZEDI instances: nesting of outlines")
     parser.add_argument("--objective", choices=OBJECTIVES, default="makespan", help="of the nested ones")
+    parser.add_argument(
+        "--factor", type=float, help="safety factor of plans by area; without it, the largest safe one"
+    )
     parser.add_argument("--seconds", type=float, default=10.0, help="budget of each plan")
     parser.add_argument("--sizes", default="", help="only instances with these numbers of parts, e.g. 10,50")
     given = parser.parse_args(arguments)
     sizes = [int(size) for size in given.sizes.split(",") if size]
     print(f"compiled functions: {warm()}")
-    for path, run in (
+    runs: tuple[tuple[Path | None, Callable[[Path], None]], ...] = (
         (given.uamsp, lambda path: uamsp(path, given.seconds, sizes)),
-        (given.luzedi, lambda path: measure(path, given.seconds, given.objective, sizes)),
-    ):
+        (given.luzedi, lambda path: measure(path, given.seconds, given.objective, sizes, given.factor)),
+    )
+    for path, run in runs:
         if path is None:
             continue
         if path.exists():

@@ -1,21 +1,23 @@
-"""Our own policy of the simulated hall: replans on what happens, as the daemon does, by the same `plan`.
+"""Our own policy of the simulated hall: replans on what happens, as the daemon and its first worker do.
 
-What is left of the last plan is the next one's beginning, the next steps of each machine are announced, and what
-ended runs teach goes into durations and buffers. Counted in effort, so that a seed decides all.
+What is left of the last plan is renewed, the next steps of each machine are announced, with the daemon's prices, and
+what ended runs teach goes into durations and buffers. Counted in effort, so that a seed decides all.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from time import perf_counter
 
 from bench.planner.shopfloor import CLEAR_S, MATERIAL_S, SETUPS, Hall, Job, Printer, change_s, open_at
 from farmd.daemon.carry import NEXT
 from farmd.daemon.estimates import Ended, Estimates
+from farmd.daemon.wishes import FLOW_PRICE, with_wishes
 from farmd.planner import Budget, Plan, check, plan
 from farmd.planner.compiled import STABILITY_PRICE_S
 from farmd.planner.generate import DAY_S, SHIFT
-from farmd.planner.problem import Announced, Build, Changeover, Crew, Machine, Problem
+from farmd.planner.problem import Build, Changeover, Crew, Machine, Problem
+from farmd.planner.renewal import renewed
 
 PAIRS = tuple((a, b, change_s(a, b)) for a in SETUPS for b in SETUPS if a != b)
 DAYS_AHEAD = 21
@@ -25,10 +27,11 @@ DAYS_AHEAD = 21
 class Settings:
     """As in `[planner]`; `effort` of each replan, `every_s` at most once in so long."""
 
-    effort: int = 2000
+    effort: int = 1000
     every_s: float = 300.0
     due_buffers: float = 1.0
     stability_price_s: float = STABILITY_PRICE_S
+    flow_price: float = FLOW_PRICE
 
 
 @dataclass(slots=True)
@@ -75,13 +78,7 @@ class Replanning:
         announced = self._announced()
         problem = self._problem(hall, announced)
         began = perf_counter()
-        made = plan(
-            problem,
-            budget=Budget(effort=self.settings.effort),
-            seed=self.replans,
-            incumbent=self.last,
-            stability_price_s=self.settings.stability_price_s,
-        )
+        made = self._made(problem)
         self.took_s.append(perf_counter() - began)
         self.replans += 1
         if check(problem, made):
@@ -94,23 +91,26 @@ class Replanning:
             self.rows.setdefault(a.machine, []).append(_number(a.build))
             machine_of[a.build] = a.machine
         there = {machine.name for machine in problem.machines}
-        for wish in announced:
-            if wish.id in machine_of and wish.machine in there:
+        for run, machine, _ in announced:
+            if run in machine_of and machine in there:
                 self.told += 1
-                self.moved += machine_of[wish.id] != wish.machine
+                self.moved += machine_of[run] != machine
 
-    def _announced(self) -> list[Announced]:
-        """The next steps of each machine, with when they were to begin."""
+    def _made(self, problem: Problem) -> Plan:
+        budget, price_s = Budget(effort=self.settings.effort), self.settings.stability_price_s
+        made = None
+        if self.last is not None:
+            made = renewed(problem, self.last, budget=budget, seed=self.replans, stability_price_s=price_s)
+        return made or plan(problem, budget=budget, seed=self.replans, stability_price_s=price_s)
+
+    def _announced(self) -> list[tuple[str, str, float]]:
+        """The next steps of each machine, with when they were to begin: (run, machine, start)."""
         if self.last is None:
             return []
         starts = {a.build: a.start_s for a in self.last.assignments}
-        return [
-            Announced(f"j{n}#1", name, starts[f"j{n}#1"])
-            for name, row in self.rows.items()
-            for n in row[:NEXT]
-        ]
+        return [(f"j{n}#1", name, starts[f"j{n}#1"]) for name, row in self.rows.items() for n in row[:NEXT]]
 
-    def _problem(self, hall: Hall, announced: list[Announced]) -> Problem:
+    def _problem(self, hall: Hall, announced: list[tuple[str, str, float]]) -> Problem:
         learnt = self.estimates.learnt()
         machines = []
         for printer in hall.printers:
@@ -144,9 +144,10 @@ class Replanning:
                 for job in jobs
             ),
             buffers=learnt.buffers(self.settings.due_buffers),
+            flow_price=self.settings.flow_price,
         )
         wanted = {f"j{job.number}#1" for job in jobs}
-        return replace(problem, announced=tuple(wish for wish in announced if wish.id in wanted))
+        return with_wishes(problem, (told for told in announced if told[0] in wanted), 0.0)
 
 
 def _number(run: str | None) -> int:

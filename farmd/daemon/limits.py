@@ -112,12 +112,17 @@ def with_limits(problem: p.Problem, farm: Farm, shop: Shop, origin_s: float, use
         )
         for machine in problem.machines
     )
+    stations = tuple(
+        replace(station, shut=_shut(shop, station.name, problem.now_s, origin_s))
+        for station in problem.stations
+    )
     builds = problem.builds
     if any(machine.grams_left is not None for machine in machines):
         builds = tuple(replace(build, grams=_grams(farm, build.id)) for build in builds)
     return replace(
         problem,
         machines=machines,
+        stations=stations,
         builds=builds,
         power_groups=groups,
         spool_change_s=shop.spool_change_s,

@@ -32,7 +32,7 @@ def impossible(c: Compiled) -> tuple[str, ...]:
             work = c.clear
         elif c.people.earliest(begin, work)[0] < INFINITY:
             continue
-        out.append(f"{build.id}: no window of any crew is left for {work:g} s of work from {begin:g} s on")
+        out.append(f"{build.id}: no window of any crew is left for {work:g} s of work from {begin:.10g} s on")
     for part in c.problem.parts:
         machines = [m for m, machine in enumerate(c.problem.machines) if part.fits(machine)]
         if all(_batch_start(c, m, part.release_s) == INFINITY for m in machines):
@@ -77,7 +77,9 @@ def _end(c: Compiled, m: int, release: float, work: float, takes: float, *, atte
 
 
 def _why(end_s: float, deadline_s: float) -> str:
-    return f"alone on an empty shop it ends at {end_s:g} at the earliest; its deadline is {deadline_s:g}"
+    return (
+        f"alone on an empty shop it ends at {end_s:.10g} at the earliest; its deadline is {deadline_s:.10g}"
+    )
 
 
 def _batch_start(c: Compiled, machine: int, release: float) -> float:

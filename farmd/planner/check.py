@@ -101,7 +101,7 @@ def _steps(problem: Problem, plan: Plan, found: list[Violation]) -> dict[str, li
             found.append(Violation("unknown-machine", f"{name}: there is no machine {a.machine}"))
         elif (a.build is not None) == bool(a.parts):
             found.append(
-                Violation("empty-assignment", f"{a.machine} at {a.start_s:g}: no build and no parts")
+                Violation("empty-assignment", f"{a.machine} at {a.start_s:.10g}: no build and no parts")
             )
         else:
             by_machine.setdefault(a.machine, []).append(a)
@@ -163,8 +163,8 @@ def _order_on_machine(chain: list[_Step]) -> Iterator[Violation]:
         if step.begins_s < free - TOLERANCE_S:
             yield Violation(
                 "overlap",
-                f"{step.machine.name}: {step.name} begins at {step.begins_s:g}, "
-                f"but {before} keeps the machine until {free:g}",
+                f"{step.machine.name}: {step.name} begins at {step.begins_s:.10g}, "
+                f"but {before} keeps the machine until {free:.10g}",
             )
         cooldown = chamber.cooldown_s if chamber is not None and boxes == 1 else 0.0
         if chamber is not None and 1 < boxes <= len(ends):
@@ -172,8 +172,8 @@ def _order_on_machine(chain: list[_Step]) -> Iterator[Violation]:
             if step.begins_s < cool - TOLERANCE_S:
                 yield Violation(
                     "no-box",
-                    f"{step.machine.name}: {step.name} begins at {step.begins_s:g}, but its {boxes} boxes "
-                    f"are full until {cool:g}",
+                    f"{step.machine.name}: {step.name} begins at {step.begins_s:.10g}, but its {boxes} boxes "
+                    f"are full until {cool:.10g}",
                 )
         ends.append(step.assignment.end_s)
         if step.assignment.end_s + cooldown >= free:
@@ -184,17 +184,19 @@ def _order_on_machine(chain: list[_Step]) -> Iterator[Violation]:
 def _not_too_early(problem: Problem, step: _Step) -> Iterator[Violation]:
     """Nothing begins before now, before its release, or before its machine is available."""
     if step.begins_s < problem.now_s - TOLERANCE_S:
-        yield Violation("before-now", f"{step.name} begins at {step.begins_s:g}; now is {problem.now_s:g}")
+        yield Violation(
+            "before-now", f"{step.name} begins at {step.begins_s:.10g}; now is {problem.now_s:.10g}"
+        )
     release = step.build.release_s if step.build else max((p.release_s for p in step.parts), default=0.0)
     if step.begins_s < release - TOLERANCE_S:
         yield Violation(
-            "before-release", f"{step.name} begins at {step.begins_s:g}; it is released at {release:g}"
+            "before-release", f"{step.name} begins at {step.begins_s:.10g}; it is released at {release:.10g}"
         )
     if step.begins_s < step.machine.available_s - TOLERANCE_S:
         yield Violation(
             "before-available",
-            f"{step.name} begins at {step.begins_s:g}; "
-            f"{step.machine.name} is available at {step.machine.available_s:g}",
+            f"{step.name} begins at {step.begins_s:.10g}; "
+            f"{step.machine.name} is available at {step.machine.available_s:.10g}",
         )
 
 
@@ -226,7 +228,8 @@ def _duration(step: _Step) -> Iterator[Violation]:
     taken = step.assignment.end_s - step.assignment.start_s
     if not abs(taken - expected) <= TOLERANCE_S:
         yield Violation(
-            "wrong-duration", f"{step.name} takes {taken:g} s in the plan and {expected:g} s on the machine"
+            "wrong-duration",
+            f"{step.name} takes {taken:.10g} s in the plan and {expected:.10g} s on the machine",
         )
 
 
@@ -236,13 +239,15 @@ def _work(problem: Problem, step: _Step) -> Iterator[Violation]:
         return
     a = step.assignment
     if a.operator_start_s is None:
-        yield Violation("work-missing", f"{step.name}: nobody works before it; {step.work_s:g} s are needed")
+        yield Violation(
+            "work-missing", f"{step.name}: nobody works before it; {step.work_s:.10g} s are needed"
+        )
         return
     if a.start_s < a.operator_start_s + step.work_s - TOLERANCE_S:
         yield Violation(
             "work-too-short",
-            f"{step.name}: {a.start_s - a.operator_start_s:g} s before the start; "
-            f"clearing, changeover and change of spool take {step.work_s:g} s",
+            f"{step.name}: {a.start_s - a.operator_start_s:.10g} s before the start; "
+            f"clearing, changeover and change of spool take {step.work_s:.10g} s",
         )
     if not problem.crews:
         if a.crew is not None:
@@ -257,7 +262,7 @@ def _work(problem: Problem, step: _Step) -> Iterator[Violation]:
     ):
         yield Violation(
             "outside-window",
-            f"{step.name}: work from {a.operator_start_s:g} to {a.operator_start_s + step.work_s:g} "
+            f"{step.name}: work from {a.operator_start_s:.10g} to {a.operator_start_s + step.work_s:.10g} "
             f"lies in no window of {crew.name}",
         )
 
@@ -290,7 +295,7 @@ def _peak(crew: Crew, people: int, steps: list[_Step], works: list[Work]) -> Ite
             worst, when = busy, time
     if people and worst > people:
         yield Violation(
-            "too-few-people", f"{crew.name} works at {worst} places at {when:g} and has {people} people"
+            "too-few-people", f"{crew.name} works at {worst} places at {when:.10g} and has {people} people"
         )
 
 

@@ -62,8 +62,8 @@ def _in_maintenance(span: Span) -> Iterator[tuple[str, str]]:
         if min(end, span.end_s) - max(begin, span.begins_s) > TOLERANCE_S:
             yield (
                 "in-maintenance",
-                f"{span.name} is on {span.machine.name} from {span.begins_s:g} to {span.end_s:g}, "
-                f"which is shut from {begin:g} to {end:g}",
+                f"{span.name} is on {span.machine.name} from {span.begins_s:.10g} to {span.end_s:.10g}, "
+                f"which is shut from {begin:.10g} to {end:.10g}",
             )
 
 
@@ -75,7 +75,7 @@ def _past_deadline(span: Span) -> Iterator[tuple[str, str]]:
         deadlines = [(f"part {part.id}", part.deadline_s) for part in span.parts]
     for name, deadline in deadlines:
         if deadline is not None and span.end_s > deadline + TOLERANCE_S:
-            yield "past-deadline", f"{name} ends at {span.end_s:g}; its deadline is {deadline:g}"
+            yield "past-deadline", f"{name} ends at {span.end_s:.10g}; its deadline is {deadline:.10g}"
 
 
 def _too_much_power(
@@ -95,5 +95,5 @@ def _too_much_power(
     if worst > at_once:
         yield (
             "too-much-power",
-            f"{worst} machines of {name} warm up at {when:g}; at most {at_once} may at once",
+            f"{worst} machines of {name} warm up at {when:.10g}; at most {at_once} may at once",
         )

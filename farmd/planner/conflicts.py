@@ -45,7 +45,8 @@ def _reason(c: Compiled, schedule: Schedule, end: float, job: int) -> str:
     if batch is not None:
         parts = (c.problem.parts[p] for p in batch.parts)
         names = tuple(part.id for part in parts if part.deadline_s == deadline)
-    return f"{names[0]}: ends at {end:g} in the best attempt; its deadline is {deadline:g} (not proved impossible)"
+    told = f"ends at {end:.10g} in the best attempt; its deadline is {deadline:.10g} (not proved impossible)"
+    return f"{names[0]}: {told}"
 
 
 def told(ids: Sequence[str]) -> str:

@@ -14,6 +14,7 @@ from farmd.planner import kernel
 from farmd.planner.budget import Meter
 from farmd.planner.compiled import INFINITY, Compiled, Jobs
 from farmd.planner.kernel_arrays import draft_of, shop_of, state_in_order, timed
+from farmd.planner.kernel_data import Shop, State
 from farmd.planner.plans import Plan
 from farmd.planner.schedule import Schedule
 
@@ -39,6 +40,12 @@ def orders(c: Compiled, jobs: Jobs, plan: Plan) -> list[tuple[int, int]]:
 
 def carried_over(c: Compiled, jobs: Jobs, plan: Plan, meter: Meter) -> Schedule | None:
     """The schedule of the old orders and all new jobs; None where the people's time does not hold it."""
+    rows = carried_rows(c, jobs, plan, meter)
+    return None if rows is None else timed(c, jobs, *rows)
+
+
+def carried_rows(c: Compiled, jobs: Jobs, plan: Plan, meter: Meter) -> tuple[Shop, State] | None:
+    """The same as rows that are not on the clock yet, with the arrays that they belong to."""
     kept = orders(c, jobs, plan)
     if not kept:
         return None
@@ -60,4 +67,4 @@ def carried_over(c: Compiled, jobs: Jobs, plan: Plan, meter: Meter) -> Schedule 
             reach = 0
         if kernel.insert(shop, state, draft, job, reach) == np.inf:
             return None
-    return timed(c, jobs, shop, state)
+    return shop, state

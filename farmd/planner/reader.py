@@ -1,8 +1,7 @@
 """JSON to `Problem`, strictly: all faults of a file at once, each with its place.
 
-Knows which fields `farmd-problem/1` has, which may be left out, and what makes a problem
-meaningless (a name twice, a build that fits nowhere). Knows nothing of planning. A few bytes can ask
-for a billion runs, so the size of a problem is looked at before anything else is read.
+Knows which fields `farmd-problem/1` has and which may be left out. Knows nothing of planning. A few bytes can
+ask for a billion runs, so the size of a problem is looked at before anything else is read.
 Left out may be: windows, crews, objective, builds, parts, announced, operator_price, weight,
 count, a machine's setup (then nothing is known of it), what is optional of a chamber or part, and
 every term that a shop may not have (shut, wear_price, grams_left, grams, spool_change_s, deadline_s,
@@ -12,11 +11,12 @@ owner, power_groups, buffers, flow_price, a wish's share, stations, routes). Any
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from farmd.model.errors import ErrorCode
-from farmd.planner.fields import BAD_NUMBER, UNKNOWN_NAME, WRONG_TYPE, Reader, join, kind
+from farmd.planner.fields import BAD_NUMBER, WRONG_TYPE, Reader, join, kind
+from farmd.planner.meaning import names_of, places_of
 from farmd.planner.problem import (
     FORMAT,
     OBJECTIVES,
@@ -31,12 +31,6 @@ from farmd.planner.problem import (
     Problem,
 )
 from farmd.planner.routes import reading as routes
-
-FITS_NOWHERE = ErrorCode(
-    "planning-fits-nowhere",
-    "no machine of the problem can ever make this build or part",
-    "add a machine that can, correct the type, setup or size, or leave it out",
-)
 
 TOO_LARGE = ErrorCode(
     "planning-too-large",
@@ -130,10 +124,10 @@ def read_problem(data: object, *, where: str = "") -> Problem:
         stations=routes.read_stations(r, doc, where),
         routes=routes.read_routes(r, doc, where),
     )
-    _names(r, problem, where)
+    names_of(r, problem, where)
     routes.names_of_routes(r, problem, where)
     r.finish()
-    _places(r, problem, where)
+    places_of(r, problem, where)
     routes.places_of_routes(r, problem, where)
     r.finish()
     return problem
@@ -276,11 +270,15 @@ def _machine(r: Reader, value: object, where: str) -> Machine:
 
 def _chamber(r: Reader, value: object, where: str) -> Chamber:
     item = r.members(value, where, _CHAMBER)
+    area_mm2 = r.number(item, "area_mm2", where)
+    if area_mm2 == 0 and item.get("packing_density") is not None:
+        what = "must be above 0 where parts lie above each other"
+        r.refuse(BAD_NUMBER, what, join(where, "area_mm2"))
     return Chamber(
         setup_s=r.number(item, "setup_s", where),
         s_per_mm3=r.number(item, "s_per_mm3", where),
         s_per_mm=r.number(item, "s_per_mm", where),
-        area_mm2=r.number(item, "area_mm2", where),
+        area_mm2=area_mm2,
         height_mm=r.number(item, "height_mm", where),
         precision=r.number(item, "precision", where),
         cooldown_s=r.number(item, "cooldown_s", where),
@@ -324,6 +322,9 @@ def _part(r: Reader, value: object, where: str) -> Part:
         if len(outline) < 3:
             r.refuse(WRONG_TYPE, f"must have at least 3 points, not {len(outline)}", place)
             outline = None
+        elif _on_a_line(outline):
+            r.refuse(BAD_NUMBER, "must enclose something; its points lie on a line", place)
+            outline = None
     return Part(
         id=r.text(item, "id", where),
         setup=r.text(item, "setup", where),
@@ -341,6 +342,12 @@ def _part(r: Reader, value: object, where: str) -> Part:
     )
 
 
+def _on_a_line(points: Sequence[tuple[float, float]]) -> bool:
+    """Whether the points lie on one line, or are all the same."""
+    (x, y), far = points[0], max(points, key=lambda p: math.dist(p, points[0]))
+    return all((far[0] - x) * (b - y) == (far[1] - y) * (a - x) for a, b in points)
+
+
 def _announced(r: Reader, value: object, where: str) -> Announced:
     item = r.members(value, where, ("id", "machine", "start_s", "share"))
     return Announced(
@@ -349,50 +356,3 @@ def _announced(r: Reader, value: object, where: str) -> Announced:
         r.number(item, "start_s", where),
         r.number(item, "share", where, 1.0),
     )
-
-
-def _names(r: Reader, problem: Problem, where: str) -> None:
-    """No name twice; every crew's window exists."""
-    machines, crews = join(where, "machines"), join(where, "crews")
-    r.unique(
-        ((m.name, join(join(machines, i), "name")) for i, m in enumerate(problem.machines)), "the machine"
-    )
-    r.unique(((c.name, join(join(crews, i), "name")) for i, c in enumerate(problem.crews)), "the crew")
-    made = [(b.id, join(join(join(where, "builds"), i), "id")) for i, b in enumerate(problem.builds)]
-    made += [(p.id, join(join(join(where, "parts"), i), "id")) for i, p in enumerate(problem.parts)]
-    r.unique(made, "the id")
-    wishes = join(where, "announced")
-    r.unique(((a.id, join(join(wishes, i), "id")) for i, a in enumerate(problem.announced)), "the wish for")
-    for i, crew in enumerate(problem.crews):
-        if crew.window and crew.window not in problem.windows:
-            r.refuse(UNKNOWN_NAME, f"there are no windows {crew.window!r}", join(join(crews, i), "window"))
-    groups, known = join(where, "power_groups"), {m.name for m in problem.machines}
-    r.unique(
-        ((g.name, join(join(groups, i), "name")) for i, g in enumerate(problem.power_groups)),
-        "the power group",
-    )
-    for i, group in enumerate(problem.power_groups):
-        for k, name in enumerate(group.machines):
-            if name not in known:
-                place = join(join(join(groups, i), "machines"), k)
-                r.refuse(UNKNOWN_NAME, f"there is no machine {name!r}", place)
-
-
-def _places(r: Reader, problem: Problem, where: str) -> None:
-    """Every build and every part has a machine that can make it."""
-    for i, build in enumerate(problem.builds):
-        if not any(build.runs_on(machine) for machine in problem.machines):
-            types = ", ".join(sorted(build.duration_s)) or "no type"
-            r.refuse(
-                FITS_NOWHERE,
-                f"build {build.id!r} ({build.setup}, runs on {types}) fits no machine",
-                join(join(where, "builds"), i),
-            )
-    for i, part in enumerate(problem.parts):
-        if not any(part.fits(machine) for machine in problem.machines):
-            r.refuse(
-                FITS_NOWHERE,
-                f"part {part.id!r} ({part.setup}, {part.height_mm:g} mm high, {part.area_mm2:g} mm2, "
-                f"precision {part.precision:g}) fits no chamber",
-                join(join(where, "parts"), i),
-            )

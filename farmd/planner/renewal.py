@@ -10,11 +10,12 @@ from random import Random
 
 from farmd.planner.budget import Budget, Meter
 from farmd.planner.compiled import Compiled
-from farmd.planner.incumbent import carried_over
+from farmd.planner.incumbent import carried_rows
+from farmd.planner.kernel_arrays import timed
 from farmd.planner.plans import Placement, Plan
 from farmd.planner.problem import Problem
 from farmd.planner.schedule import to_plan
-from farmd.planner.search import improve
+from farmd.planner.search import better_rows
 
 INSERTING_S = 0.1
 """Wall time of which a share may go into places for what is new; the rest of it then goes to the ends of rows."""
@@ -33,11 +34,14 @@ def renewed(
     meter = Meter(budget)
     c = Compiled(problem, stability_price_s=stability_price_s)
     inserting = Meter(budget if meter.counted else Budget(INSERTING_S, stopped=budget.stopped))
-    schedule = carried_over(c, c.jobs, last, inserting)
-    if schedule is None:
+    rows = carried_rows(c, c.jobs, last, inserting)
+    if rows is None:
         return None
-    schedule = improve(c, schedule, meter, Random(seed), 0.0)
-    return None if schedule.missed_s else to_plan(c, schedule, "feasible", None, _no_parts)
+    shop, state = rows
+    schedule = timed(c, c.jobs, shop, better_rows(shop, state, meter, Random(seed)))
+    if schedule is None or schedule.missed_s:
+        return None
+    return to_plan(c, schedule, "feasible", None, _no_parts)
 
 
 def _no_parts(machine: int, parts: tuple[int, ...]) -> tuple[Placement, ...]:

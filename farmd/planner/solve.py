@@ -36,6 +36,7 @@ FLOW_GAIN = 0.999
 """Less is not worth a change of plan."""
 RULES_UNTIL = 0.3
 """Of the budget: where more is gone by the time an incumbent is carried over, no rule is asked."""
+FILLING_S_PER_PART = 1e-4
 SPARE_S = 0.1
 SPARE_S_PER_JOB = 1.5e-5
 SPARE_PER_S = 5.0
@@ -183,6 +184,8 @@ class _Planner:
             for rule in LAST_RESORT:
                 if self._keep(self._pass(rule, rows)):
                     break
+        if self.problem.parts and (self.c.terms.binding or self.c.has_deadlines):
+            self._plain_batches()
         if self._done():
             return
         fits = exact.fits(self.c)
@@ -190,6 +193,12 @@ class _Planner:
             self._improve(self.meter.share(0.4 if fits else 1.0))
         if fits and not self._done() and self._solver_has_time():
             self._exact_builds()
+
+    def _plain_batches(self) -> None:
+        """Maintenance, power and deadlines, of which better batches know nothing, may go with plain ones better."""
+        for order in ("due", "release"):
+            if self.meter.spend(like_s=FILLING_S_PER_PART * len(self.problem.parts)):
+                self._keep(self._pass(Rule("edd"), by_rule(self.c, self.plates, order, self.rng)))
 
     def _improve(self, phase: Meter) -> None:
         """Search on the orders of the best schedule; first for its deadlines where it misses any."""

@@ -20,7 +20,7 @@ def _load(name: str) -> None:
     spec.loader.exec_module(module)
 
 
-for _name in ("farmshop", "crashpeople", "crashproof", "crashshop"):
+for _name in ("farmshop", "crashpeople", "crashproof", "crashshop", "crashfast", "powercut"):
     if _name not in sys.modules:
         _load(_name)
 

@@ -3,11 +3,16 @@ permit, parts counted once, the chain whole, the record true to what the machine
 
 from __future__ import annotations
 
+import os
+import random
+import shutil
+import tempfile
 from collections import Counter
 from pathlib import Path
 
 from crashpeople import MACHINES, Acked
 
+from farmd.model.errors import ConfigError
 from farmd.model.lifecycle import JobState, RunState
 from farmd.model.work import Outcome
 from farmd.store import Store, Vault, verify
@@ -15,13 +20,17 @@ from farmd_drivers.simulated.machine import Answer
 from farmd_drivers.simulated.truth import TruthFiles
 
 ALL = 1 << 31
+DATABASE = ("farmd.sqlite", "farmd.sqlite-wal")
 
 
-def violations(folder: Path, *, finished: bool = True) -> list[str]:
-    """Everything that is wrong after all those crashes; empty when all is well."""
+def violations(folder: Path, *, finished: bool = True, folded: bool = True) -> list[str]:
+    """Everything that is wrong after all those crashes; empty when all is well.
+
+    Without `folded` the chain and the state, which are not mended later, are left to a later look.
+    """
     data = folder / "data"
     with Store.open(f"sqlite:///{data / 'farmd.sqlite'}", data_dir=data) as store:
-        wrong = [f"verify: {found}" for found in verify(store, Vault(data / "vault"))]
+        wrong = [f"verify: {found}" for found in verify(store, Vault(data / "vault"))] if folded else []
         events = store.events(limit=ALL)
         jobs = {job.id: job for job in store.jobs(limit=ALL)}
         runs = {run.id: run for run in store.runs(limit=ALL)}
@@ -144,4 +153,27 @@ def _counts(jobs: dict, events: list) -> list[str]:
             wrong.append(f"{job.id} has {job.good} good and {job.surplus} over, counted were {good[job.id]}")
         if job.state is JobState.DONE and job.good < job.quantity:
             wrong.append(f"{job.id} is done with {job.good} of {job.quantity}")
+    return wrong
+
+
+def torn(data: Path, size: int, chance: random.Random) -> list[str]:
+    """What is wrong with a record whose write-ahead log was cut anywhere: it must be a whole prefix."""
+    with tempfile.TemporaryDirectory(dir=data.parent) as name:
+        folder = Path(name)
+        for each in DATABASE:
+            shutil.copy(data / each, folder / each)
+        with Store.open(f"sqlite:///{DATABASE[0]}", data_dir=folder) as store:
+            whole = [event.body for event in store.events(limit=1 << 31)]
+        for each in DATABASE:
+            shutil.copy(data / each, folder / each)
+        (folder / f"{DATABASE[0]}-shm").unlink(missing_ok=True)
+        os.truncate(folder / DATABASE[1], chance.randint(0, size))
+        try:
+            with Store.open(f"sqlite:///{DATABASE[0]}", data_dir=folder) as store:
+                wrong = [f"torn: {each}" for each in verify(store, Vault(data / "vault"))]
+                kept = [event.body for event in store.events(limit=1 << 31)]
+        except ConfigError as error:
+            return [f"torn: {error}"]
+    if kept != whole[: len(kept)]:
+        wrong.append("torn: what is left is no prefix")
     return wrong

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from farmshop import T0, build, farm_of, job, machine, powder, run, schedule, shop, spec, step
+from farmshop import T0, build, farm_of, job, machine, powder, run, schedule, shop, spec, station, step
 
 from farmd.daemon.dispatch import dispatch
 from farmd.daemon.limits import not_now
@@ -66,6 +66,23 @@ def test_maintenance_that_is_ahead_is_in_the_problem_and_told_as_a_wait() -> Non
     made = plan(snapshot.problem, budget=Budget(effort=50), seed=0)
     assert check(snapshot.problem, made) == ()
     assert made.assignments[0].start_s == now_s + 9000.0
+
+
+def test_a_station_that_is_shut_is_planned_for_later() -> None:
+    shut = {"wash": ((T0 - 60.0, T0 + 50_000.0),)}
+    the_shop = shop(spec(), station("wash"), shut=shut, clear_s=0.0)
+    farm = farm_of(
+        machine(),
+        machine("wash"),
+        job(quantity=1, route=("print", "wash")),
+        build("B-1", operation="wash", state=BuildState.QUEUED),
+    )
+    snapshot = take_snapshot(farm, the_shop, T0)
+    now_s = snapshot.problem.now_s
+    assert snapshot.problem.stations[0].shut == ((now_s, now_s + 50_000.0),)
+    made = plan(snapshot.problem, budget=Budget(effort=50), seed=0)
+    assert check(snapshot.problem, made) == ()
+    assert min(o.start_s for o in made.operations) == now_s + 50_000.0
 
 
 def test_a_shop_without_any_is_planned_as_ever() -> None:

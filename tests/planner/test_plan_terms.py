@@ -415,6 +415,14 @@ def test_a_deadline_that_cannot_be_met_alone_is_proved(policy: str) -> None:
     assert read_plan(made.as_dict()) == made
 
 
+def test_reasons_tell_the_times_of_a_clock_that_counts_from_1970() -> None:
+    machine = Machine("m1", "x", "MEX", 0.0, "A")
+    build = Build("b1", "A", {"x": 600.0}, 0.0, None, deadline_s=1_800_000_500.0)
+    problem = Problem(1_800_000_000.0, 0.0, Changeover(0.0), (machine,), builds=(build,))
+    made = plan(problem, budget=Budget(effort=10), seed=0)
+    assert "ends at 1800000600 at the earliest; its deadline is 1800000500" in made.reasons[0]
+
+
 def test_maintenance_counts_for_a_deadline() -> None:
     problem = hall(1500)
     shut = replace(problem.machines[0], shut=((1000, 2000),))
@@ -467,6 +475,15 @@ def test_parts_keep_their_deadlines() -> None:
     late = replace(parts[0], deadline_s=parts[0].release_s)
     none = plan(replace(problem, parts=(late, *parts[1:])), budget=Budget(effort=50), seed=0)
     assert (none.conflicts, none.proved) == (((late.id,),), True)
+
+
+@pytest.mark.parametrize("seed", [19, 38])
+def test_beside_maintenance_no_rule_has_better_batches(seed: int) -> None:
+    problem = with_terms(powder_shop(seed, 10, 2), seed, deadlines=False)
+    made = plan(problem, budget=Budget(effort=100), seed=0)
+    for rule in ("fifo", "edd"):
+        ruled = plan(problem, budget=Budget(effort=5), seed=0, policy=rule)
+        assert objective(problem, made.value) <= objective(problem, ruled.value) + 1e-6
 
 
 def test_a_plan_kept_that_misses_a_deadline_is_not_kept() -> None:

@@ -182,10 +182,35 @@ def without(*path: str | int) -> Callable[[dict[str, Any]], None]:
             "planning-wrong-type",
             "parts[0].outline_mm",
         ),
+        (
+            set_in("parts", 0, "outline_mm", value=[[1, 1], [5, 3], [3, 2]]),
+            "planning-bad-number",
+            "parts[0].outline_mm",
+        ),
+        (
+            set_in("parts", 0, "outline_mm", value=[[2, 2], [2, 2], [2, 2]]),
+            "planning-bad-number",
+            "parts[0].outline_mm",
+        ),
+        (
+            lambda data: data["machines"][1]["chamber"].update(area_mm2=0, packing_density=0.1),
+            "planning-bad-number",
+            "machines[1].chamber.area_mm2",
+        ),
+        (set_in("parts", 0, "id", value="b1#1"), "planning-duplicate-id", "parts[0].id"),
+        (set_in("builds", 0, "id", value=["b1"]), "planning-wrong-type", "builds[0].id"),
+        (set_in("builds", 0, "id", value={"b": 1}), "planning-wrong-type", "builds[0].id"),
     ],
 )
 def test_one_clear_refusal(change: Callable[[dict[str, Any]], object], code: str, where: str) -> None:
     assert refusals(change) == [(code, where)]
+
+
+def test_a_part_may_be_called_as_a_run_that_does_not_exist() -> None:
+    for name in ("b1#0", "b1#01", "b1#2", "b1#x", "q#1", "#1"):
+        data = copy.deepcopy(EXAMPLE)
+        data["parts"][0]["id"] = name
+        assert read_problem(data).parts[0].id == name
 
 
 def copies(path: str, number: int) -> Callable[[dict[str, Any]], None]:

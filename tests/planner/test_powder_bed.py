@@ -145,6 +145,16 @@ def test_the_relaxation_is_below_every_plan(above: bool) -> None:
 # --- above each other -----------------------------------------------------------------------
 
 
+def test_a_chamber_that_costs_no_time_bounds_nothing() -> None:
+    free = bed("free", setup_s=0.0, s_per_mm3=0.0, s_per_mm=0.0)
+    problem = hall(tuple(piece(f"q{i}", release_s=100.0 * i) for i in range(16)), free, bed("other"))
+    c = Compiled(problem)
+    bound = makespan_bound(c, Plates(c), lower_bound(c), Meter(Budget(effort=500)))
+    made = plan(problem, budget=Budget(effort=500), seed=1)
+    assert check(problem, made) == ()
+    assert bound <= made.value.makespan_s == 1500.0
+
+
 def test_parts_lie_above_each_other_up_to_the_density() -> None:
     """Twelve parts of 4,000 mm2 and 100,000 mm3: ten on the plate, or 24 in a tenth of 12,000,000 mm3 and more."""
     parts = tuple(piece(f"q{i}") for i in range(12))

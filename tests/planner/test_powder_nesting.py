@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from random import Random
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from farmd.planner import Budget, Chamber, Changeover, Machine, Part, Problem, check, plan
 from farmd.planner.budget import Meter
+from farmd.planner.compiled import Compiled
+from farmd.planner.powder.aim import objective as objective_of
+from farmd.planner.powder.aim import sparing
 from farmd.planner.powder.boxes import Box, Place, place
+from farmd.planner.powder.by_area import by_area
 from farmd.planner.powder.nesting import Verdict, core, nested
+from farmd.planner.powder.plates import Plates
+from farmd.planner.powder.rows import sequence, spread, value
+from farmd.planner.powder.search import filled, improve
 
 PINWHEEL = [(30.0, 20.0)] * 4 + [(10.0, 10.0)]
 """Around the small one in the middle of 50 x 50 the others go like the sails of a mill, and in no other way."""
@@ -123,3 +133,53 @@ def test_the_same_effort_gives_the_same_layouts(seed: int) -> None:
     first, again = (plan(problem, budget=Budget(effort=3000), seed=seed) for _ in range(2))
     assert first == again
     assert not check(problem, first)
+
+
+def angles(count: int, seed: int, objective: str) -> Problem:
+    """Angle irons, whose boxes are twice their area, and two plates that hold about eight of them."""
+    rng = Random(seed)
+    parts = []
+    for i in range(count):
+        a, b, t = rng.uniform(20.0, 50.0), rng.uniform(20.0, 50.0), rng.uniform(8.0, 15.0)
+        outline = ((0.0, 0.0), (a, 0.0), (a, t), (t, t), (t, b), (0.0, b))
+        due = rng.uniform(1.0, 4.0) * 3600.0
+        area = t * (a + b - t)
+        parts.append(
+            Part(f"q{i}", "P", 1e4, rng.uniform(10.0, 90.0), area, 1.0, 0.0, due, outline_mm=outline)
+        )
+    beds = hall([(1.0, 1.0)], (100.0, 100.0), 2).machines
+    return Problem(0.0, 0.0, Changeover(0.0), beds, objective=objective, parts=tuple(parts))
+
+
+@pytest.mark.parametrize("objective", ["makespan", "weighted_tardiness"])
+def test_outlines_batched_by_area_lie_and_are_better_than_what_was_filled(objective: str) -> None:
+    won = 0
+    for seed in range(3):
+        problem = angles(24, seed, objective)
+        c = Compiled(problem)
+        plates = Plates(c)
+        aim = objective_of(c, plates)
+        start = filled(c, plates, [[] for _ in c.ready], sequence(c, "due"), Random(seed))
+        made = by_area(c, plates, start, aim, meter(60_000), Random(seed), 0.0, 0.0)
+        assert sorted(p for row in made for batch in row for p in batch.parts) == list(range(24))
+        assert all(plates.hold(m, batch.parts) for m, row in enumerate(made) for batch in row)
+        assert value(c, made) <= value(c, start)
+        won += value(c, made) < value(c, start)
+        whole = plan(problem, budget=Budget(effort=60_000), seed=seed)
+        assert not check(problem, whole)
+    assert won >= 2
+
+
+def test_builds_that_the_makespan_does_not_need_are_joined() -> None:
+    boxes = [(90.0, 90.0), *[(20.0, 20.0)] * 6]
+    problem = hall(boxes, (100.0, 100.0), 2)
+    tall = replace(problem.parts[0], height_mm=290.0)
+    c = Compiled(replace(problem, parts=(tall, *problem.parts[1:])))
+    plates = Plates(c)
+    rows = [[c.batch(0, (0,))], [c.batch(1, (p,)) for p in (1, 2, 3)] + [c.batch(1, (4, 5, 6))]]
+    aim = sparing(c, plates, value(c, rows))
+    made = improve(c, plates, rows, aim, meter(4000), Random(1), 0.0)
+    assert value(c, made) <= value(c, rows)
+    assert sum(map(len, made)) == 2
+    assert aim.score(made) == pytest.approx(spread(c, made))
+    assert aim.score(made) < aim.score(rows)

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from farmd.planner import Budget, Plan, Problem, check, plan, read_plan
-from farmd.planner.problem import Crew
+from farmd.planner.problem import Build, Crew, Machine
 from farmd.planner.routes.data import BatchRoom, Operation, PlannedOperation, Route, Station
+from farmd.planner.routes.exact_model import Model
 from farmd.planner.routes.finishing import Finishing
 from farmd.planner.routes.generate import finishing_shop, job_shop, tiny_routes
 from farmd.planner.routes.slate import Unit
@@ -150,6 +151,92 @@ def test_what_cannot_be_has_a_reason() -> None:
     made = plan(problem, budget=EFFORT, seed=1)
     assert made.status == "infeasible"
     assert "r#1/wash" in made.reasons[0]
+
+
+def test_what_begins_too_late_after_its_release_has_a_reason() -> None:
+    wash = Operation("wash", {"washer": 600.0}, lag_max_s=100.0)
+    problem = replace(
+        job_shop(1, 1, 1),
+        now_s=1000.0,
+        stations=(Station("tub", "washer", 0.0),),
+        routes=(Route("r", (wash,), None, 0.0, None),),
+    )
+    made = plan(problem, budget=EFFORT, seed=1)
+    assert made.status == "infeasible"
+    assert "lag_max_s" in made.reasons[0]
+
+
+def test_work_of_no_length_has_its_person() -> None:
+    glance = Operation("glance", {"bench": 0.0}, crewed=True)
+    problem = replace(
+        job_shop(1, 1, 1),
+        stations=(Station("table", "bench", 0.0),),
+        routes=(Route("r", (glance,), None, 0.0, None),),
+        windows={"short": ((500.0, 900.0),)},
+        crews=(Crew("short", "short", 1),),
+    )
+    made = plan(problem, budget=EFFORT, seed=1)
+    assert check(problem, made) == ()
+    assert (made.operations[0].crew, made.operations[0].start_s) == ("short", 500.0)
+
+
+def test_no_build_is_put_off_beyond_its_deadline() -> None:
+    base = finishing_shop(1, 1, 1)
+    durations = {"mk4": 60_000.0, "xl": 60_000.0, "mini": 60_000.0}
+    build = replace(base.builds[0], duration_s=durations, release_s=0.0)
+    wash = Operation("wash", {"washer": 600.0}, load_s=60.0, lag_max_s=1800.0)
+    problem = replace(base, builds=(build,), routes=(Route("w", (wash,), of=build.id),))
+    made = plan(problem, budget=EFFORT, seed=1)
+    late = made.assignments[0].end_s
+    tight = replace(problem, builds=(replace(build, deadline_s=late - 3600.0),))
+    refused = plan(tight, budget=EFFORT, seed=1)
+    assert refused.status == "infeasible"
+    assert all("lag_max_s" in reason for reason in refused.reasons)
+    within = replace(problem, builds=(replace(build, deadline_s=late),))
+    assert plan(within, budget=EFFORT, seed=1).status != "infeasible"
+
+
+def test_rules_are_the_last_resort_of_a_search_that_finds_nothing() -> None:
+    """Its weight brings the heavy one first; put off until somebody polishes it, it leaves the other no time."""
+    builds = (
+        Build("light", "A", {"mk4": 5_000.0}, 0.0, None, 1.0, deadline_s=16_000.0),
+        Build("heavy", "A", {"mk4": 10_000.0}, 0.0, 0.0, 100.0),
+    )
+    polish = Operation("polish", {"bench": 600.0}, lag_max_s=60.0)
+    problem = replace(
+        finishing_shop(1, 1, 1),
+        machines=(Machine("mill", "mk4", "MEX", 0.0, "A"),),
+        builds=builds,
+        crews=(),
+        windows={},
+        stations=(Station("table", "bench", 0.0, shut=((10_200.0, 15_000.0),)),),
+        routes=(Route("r", (polish,), of="heavy"),),
+    )
+    made = plan(problem, budget=EFFORT, seed=1)
+    assert check(problem, made) == ()
+    assert [a.build for a in made.assignments] == ["light#1", "heavy#1"]
+
+
+def test_a_station_that_is_only_shut_is_no_constraint_of_the_model() -> None:
+    """Without presolve CP-SAT's local search reads past its end on a constraint of constants alone."""
+    glance = Operation("glance", {"bench": 100.0})
+    problem = replace(
+        job_shop(1, 1, 1),
+        stations=(
+            Station("tub", "washer", 0.0, capacity=2, shut=((10.0, 20.0), (30.0, 40.0))),
+            Station("table", "bench", 0.0),
+        ),
+        routes=(Route("r", (glance,), None, 0.0, None),),
+    )
+    f = Finishing(problem, {})
+    slate = f.decode([Unit((0,), 1)])
+    model = Model(f, slate, frozenset({0}), 1.0, 1, 1000.0)
+    proto = model.cp.proto
+    moving = {i for i, c in enumerate(proto.constraints) if c.has_interval() and list(c.enforcement_literal)}
+    for c in proto.constraints:
+        for intervals in (c.cumulative.intervals, c.no_overlap.intervals):
+            if list(intervals):
+                assert moving & set(intervals)
 
 
 def test_a_broken_deadline_of_a_build_is_told_as_without_routes() -> None:

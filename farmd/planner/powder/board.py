@@ -14,6 +14,7 @@ import numpy as np
 from farmd.planner.jit import Floats, Ints, Words, compiled
 from farmd.planner.powder.boxes import pack
 from farmd.planner.powder.data import NONE, OUT, OUT_TOO
+from farmd.planner.powder.kernel import chance
 
 AREA_ONLY, BOXES, OUTLINES = 0, 1, 2
 COLUMNS, ROWS = 0, 1
@@ -27,6 +28,8 @@ ANEW_SHARE = 0.05
 """Of the batches that could not be added to, so many are laid anew from an empty board."""
 NOT_ANEW = 0.07
 """A luck between the two: to lay whole batches anew for each part that is tried somewhere takes far too long."""
+MIXINGS, MIXED_SHARE = 2, 0.3
+"""How often neighbours in the order by size change places, each so probably."""
 LESS = 0.002
 """By how much less dense batches are hoped for after each that could not be laid."""
 
@@ -37,7 +40,7 @@ class Ground(NamedTuple):
     """What never changes.
 
     `how` parts are laid (one number); by machine the `plate` (width and length in mm, 0 for unknown) and its `cells`
-    (COLUMNS, ROWS); by part its `box` in mm (0 for none); the `runs` (ROW, START, LENGTH; long ones first) of all
+    (COLUMNS, ROWS); by part its `box` in mm (0 for none); the `runs` (ROW, START, LENGTH) of all
     shapes; `shape` (FIRST_RUN, LAST_RUN, WIDE, HIGH); by part and turn the number of its shape in `turns` (NONE: the
     same as another turn).
     """
@@ -199,6 +202,33 @@ def _alone(ground: Ground, lying: Lying, m: int, slot: int, p: int) -> None:
     lying.drawn[p, X], lying.drawn[p, Y], lying.drawn[p, TURN] = 0, 0, turn
     _clear(lying.boards, slot)
     _mark(ground.runs, ground.shape, lying.boards, slot, int(ground.turns[p, turn]), 0, 0)
+
+
+@compiled
+def lay_anew(
+    ground: Ground, lying: Lying, m: int, board: int, count: int, random: Words, mixed: bool
+) -> float:
+    """The first `count` of `members` onto an empty board, large boxes first, or `mixed` up a little; what finds no
+    place has no turn in `drawn`. Returns the area of the boxes that lie; the first one always does."""
+    _, _, cells, box, runs, shape, turns = ground
+    boards, drawn, _, members, order, _, _, line = lying
+    _clear(boards, board)
+    _by_size(box, members, order, 0, count)
+    if mixed:
+        for _ in range(MIXINGS):
+            for i in range(count - 1):
+                if chance(random) < MIXED_SHARE:
+                    order[i], order[i + 1] = order[i + 1], order[i]
+    lies = 0.0
+    for i in range(count):
+        p = int(order[i])
+        if not _put(cells, runs, shape, turns, boards, drawn, line, board, m, p):
+            if i > 0:
+                drawn[p, TURN] = NONE
+                continue
+            _alone(ground, lying, m, board, p)
+        lies += box[p, 0] * box[p, 1]
+    return lies
 
 
 @compiled

@@ -166,6 +166,9 @@ class _Relaxation:
         for j, kind in enumerate(self.kinds):
             setup, per_mm3, per_mm = self._rates(kind)
             shortest = self._shortest(kind)
+            if shortest <= 0.0:
+                # What costs no time has no price, and the others prove nothing without it.
+                return 0.0, True
             missing = 0.0
             for most in range(len(self.steps)):
                 rate = sum(prices[j][: most + 1])

@@ -9,10 +9,26 @@ import numpy as np
 
 from farmd.planner.jit import Ints, compiled
 from farmd.planner.powder.anneal import keep, nests
-from farmd.planner.powder.board import AREA_ONLY, NOT_ANEW, OUTLINES, Ground, Lying
-from farmd.planner.powder.chain import link, take_sums
-from farmd.planner.powder.data import COST, FIRST, HERE, LAST, NONE, NORM_S, OF, Beds, Draft, State
-from farmd.planner.powder.kernel import adopt, chance, compose, draw, holds, recipe, tally
+from farmd.planner.powder.board import AREA_ONLY, NOT_ANEW, OUTLINES, TURN, Ground, Lying, lay_anew
+from farmd.planner.powder.chain import link, take_sums, unlink
+from farmd.planner.powder.data import (
+    COST,
+    FIRST,
+    HEAD,
+    HERE,
+    LAST,
+    NEXT,
+    NONE,
+    NORM_S,
+    OF,
+    Beds,
+    Draft,
+    State,
+)  # fmt: skip
+from farmd.planner.powder.kernel import adopt, chance, compose, draw, holds, lay, recipe, tally
+
+TRIES = 6
+"""Of laying a batch in different orders, until all its parts lie."""
 
 
 @compiled
@@ -84,3 +100,51 @@ def fill(
         made_of[0, OF] = b
         adopt(row, times, length, batch_is, new_row, new_times, 0, m, size, kept, one, made_of)
     return 0
+
+
+@compiled
+def settle_all(
+    beds: Beds, ground: Ground, state: State, draft: Draft, lying: Lying, left: Ints, failed: Ints
+) -> int:
+    """Lay all batches anew; parts for which no place is found leave theirs.
+
+    These are `left`, as many as are returned; `failed` counts by machine the batches that lost one.
+    """
+    row, _, length, _, batch_is, chain, _, random, lies = state
+    gone = 0
+    for m in range(len(length)):
+        for k in range(length[m] if ground.plate[m, 0] > 0.0 else 0):
+            b, count = int(row[m, k]), 0
+            p = int(batch_is[b, HEAD])
+            while p != NONE:
+                if ground.box[p, 0] > 0.0:
+                    lying.members[count] = p
+                    count += 1
+                p = int(chain[p, NEXT])
+            whole = 0.0
+            for i in range(count):
+                whole += ground.box[lying.members[i], 0] * ground.box[lying.members[i], 1]
+            most, best, word = -1.0, 0, random[0]
+            for t in range(TRIES):
+                before = random[0]
+                area = lay_anew(ground, lying, m, b, count, random, t > 0)
+                if area > most:
+                    most, best, word = area, t, before
+                if area >= whole * (1.0 - 1e-9):
+                    break
+                if t == TRIES - 1 and best != t:
+                    random[0] = word
+                    lay_anew(ground, lying, m, b, count, random, best > 0)
+            before_gone = gone
+            for i in range(count):
+                p = int(lying.members[i])
+                if lying.drawn[p, TURN] == NONE:
+                    unlink(batch_is, chain, p)
+                    left[gone] = p
+                    gone += 1
+                else:
+                    for j in range(3):
+                        lies[p, j] = lying.drawn[p, j]
+            failed[m] += gone > before_gone
+    lay(beds, state, draft)
+    return gone

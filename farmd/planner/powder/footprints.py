@@ -12,7 +12,6 @@ from collections.abc import Sequence
 Point = tuple[float, float]
 Run = tuple[int, int, int]
 """Of cells in a row: the row, the first cell and how many."""
-TURNS_DEG = (0, 90, 180, 270)
 EDGE = 1e-7
 """Of a cell: what enters it by less only touches it."""
 

@@ -16,7 +16,7 @@ from farmd.planner.plans import Placement
 from farmd.planner.powder.board import AREA_ONLY, BOXES, OUTLINES, TURNS, Ground
 from farmd.planner.powder.boxes import Place, place
 from farmd.planner.powder.data import NONE
-from farmd.planner.powder.footprints import Point, runs_of, turned
+from farmd.planner.powder.footprints import Point, Run, runs_of, turned
 from farmd.planner.problem import Chamber, Part
 
 AREA_TOLERANCE = 1e-9
@@ -118,7 +118,7 @@ class Plates:
                 1 + max(row for row, _, _ in cells),
             )
             shape.append((len(runs), len(runs) + len(cells), wide, high))
-            runs += sorted(cells, key=lambda run: (-run[2], run))
+            runs += _scattered(cells)
         return numbers
 
     def share(self, part: int, machine: int) -> float:
@@ -166,6 +166,17 @@ class Plates:
             Placement(self.c.problem.parts[p].id, x, y, is_turned)
             for (p, _), (x, y, is_turned) in zip(boxes, spots, strict=True)
         )
+
+
+def _scattered(cells: Sequence[Run]) -> list[Run]:
+    """The longest run first, then rows far from each other: so it shows soonest that a shape does not fit somewhere."""
+    longest = max(cells, key=lambda run: run[2])
+    return sorted(cells, key=lambda run: (run != longest, _reversed(run[0]), -run[2]))
+
+
+def _reversed(row: int) -> int:
+    """The bits of a row's number backwards."""
+    return int(format(row, "016b")[::-1], 2)
 
 
 def _most_area(chamber: Chamber) -> float:

@@ -6,6 +6,8 @@ people, `schedule.replay` settles it afterwards.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from farmd.planner.compiled import INFINITY, Batch, Compiled
 
 Rows = list[list[Batch]]
@@ -17,24 +19,36 @@ def sort_row(c: Compiled, row: list[Batch]) -> list[Batch]:
     return sorted(row, key=lambda b: b.release_s) if c.makespan else row
 
 
+def ends(c: Compiled, machine: int, row: list[Batch]) -> Iterator[float]:
+    """The end of each of one machine's batches in order; infinite where no window holds the clearing before one."""
+    free = c.ready[machine]
+    for batch in row:
+        start = max(batch.release_s, free)
+        if c.crewed(machine):
+            start = c.people.earliest(start, c.clear)[0] + c.clear
+        end = start + batch.duration_s
+        yield end
+        free = end + c.cooldown[machine]
+
+
 def row_cost(c: Compiled, machine: int, row: list[Batch]) -> tuple[float, float]:
     """Weighted tardiness plus broken wishes, and the last end, of one machine's batches in order.
 
     All infinite where no window holds the clearing before one.
     """
-    free = end = c.ready[machine]
-    cost = 0.0
-    for batch in row:
-        start = max(batch.release_s, free)
-        if c.crewed(machine):
-            start = c.people.earliest(start, c.clear)[0] + c.clear
-            if start == INFINITY:
-                return INFINITY, INFINITY
-            cost += c.price * c.clear
-        end = start + batch.duration_s
+    end, cost = c.ready[machine], 0.0
+    for batch, end in zip(row, ends(c, machine, row), strict=True):
+        if end == INFINITY:
+            return INFINITY, INFINITY
+        cost += c.price * c.clear if c.crewed(machine) else 0.0
         cost += batch.moved + sum(weight * (end - due) for due, weight in batch.dues if end > due)
-        free = end + c.cooldown[machine]
     return cost, end
+
+
+def spread(c: Compiled, rows: Rows) -> float:
+    """The ends of all batches together: less where there are fewer, or shorter ones."""
+    c.people.reset()
+    return sum(end for m, row in enumerate(rows) for end in ends(c, m, row))
 
 
 def value(c: Compiled, rows: Rows) -> float:

@@ -16,6 +16,7 @@ import numpy as np
 
 from farmd.planner.budget import Meter
 from farmd.planner.compiled import INFINITY, Compiled
+from farmd.planner.powder.aim import Aim
 from farmd.planner.powder.anneal import anneal
 from farmd.planner.powder.arrays import beds_of, draft_of, like, lying_of, rows_of, score_of, state_of
 from farmd.planner.powder.board import Lying
@@ -34,10 +35,6 @@ MOVES_PER_UNIT = 50
 ROUNDS = 16
 MOVES_OF_A_ROUND = 25_000
 """For each part at least, before there is a further round of heating."""
-HOT, COLD = 0.03, 1e-4
-"""Temperatures for the makespan, as shares of it; no hotter than a part's share."""
-HOT_COST, COLD_COST = 2.0, 0.01
-"""Temperatures otherwise, as shares of the mean cost of a part."""
 MOST_TRIES = 20_000_000
 """Places that a filling looks at, all parts together."""
 
@@ -57,22 +54,19 @@ def filled(c: Compiled, plates: Plates, rows: Rows, parts: Sequence[int], rng: R
     return rows
 
 
-def improve(c: Compiled, plates: Plates, rows: Rows, meter: Meter, rng: Random, goal: float) -> Rows:
-    """The best batches found until the meter ends or the score (makespan, or cost) is down to `goal`."""
+def improve(
+    c: Compiled, plates: Plates, rows: Rows, aim: Aim, meter: Meter, rng: Random, goal: float
+) -> Rows:
+    """The best batches found until the meter ends or the score (of the aim) is down to `goal`."""
     count = len(plates.area)
     if meter.progress() >= 1.0 or count < 2:
         return rows
-    beds = beds_of(c, plates)
-    walks = [_walk(c, plates, beds, rows, rng) for _ in range(_threads(meter))]
-    score = score_of(beds, walks[0].best)
+    walks = [_walk(c, plates, aim.beds, rows, rng) for _ in range(threads_of(meter))]
+    score = score_of(aim.beds, walks[0].best)
     if score == INFINITY:
         return rows
     for walk in walks:
         walk.score = score
-    if c.makespan:
-        hot, cold = min(HOT, 1.0 / count), COLD
-    else:
-        hot, cold = HOT_COST / count, COLD_COST / count
     moves, tried, last_round = FIRST_MOVES, 0, 0
     with ThreadPoolExecutor(len(walks)) as pool:
         while score > goal:
@@ -85,10 +79,10 @@ def improve(c: Compiled, plates: Plates, rows: Rows, meter: Meter, rng: Random, 
             if int(progress * rounds) != last_round:
                 last_round = int(progress * rounds)
                 _exchange(plates, walks)
-            heat = score * hot * (cold / hot) ** (progress * rounds % 1.0)
+            heat = score * aim.hot * (aim.cold / aim.hot) ** (progress * rounds % 1.0)
             began = perf_counter()
-            done = [pool.submit(walk.go, beds, plates, moves, heat) for walk in walks[1:]]
-            walks[0].go(beds, plates, moves, heat)
+            done = [pool.submit(walk.go, aim.beds, plates, moves, heat) for walk in walks[1:]]
+            walks[0].go(aim.beds, plates, moves, heat)
             wait(done)
             score = min(walk.score for walk in walks)
             tried += moves
@@ -129,5 +123,6 @@ def _exchange(plates: Plates, walks: Sequence[_Walk]) -> None:
             walk.score = leader.score
 
 
-def _threads(meter: Meter) -> int:
+def threads_of(meter: Meter) -> int:
+    """How many walks go at the same time: what is counted must not depend on the computer."""
     return 1 if meter.counted else min(MOST_THREADS, os.cpu_count() or 1)

@@ -130,12 +130,12 @@ def _at_station(step: _Step) -> Iterator[Broken]:
     if station.type not in step.operation.duration_s:
         yield "wrong-station", f"{planned.operation} does not run on {station.name} ({station.type})"
     if planned.start_s < station.available_s - TOLERANCE_S:
-        text = f"{planned.operation} begins at {planned.start_s:g}; {station.name} is available at"
-        yield "before-available", f"{text} {station.available_s:g}"
+        text = f"{planned.operation} begins at {planned.start_s:.10g}; {station.name} is available at"
+        yield "before-available", f"{text} {station.available_s:.10g}"
     for start, end in station.shut:
         if planned.start_s < end - TOLERANCE_S and planned.end_s > start + TOLERANCE_S:
-            text = f"{planned.operation} is in {station.name} from {planned.start_s:g} to {planned.end_s:g}"
-            yield "station-shut", f"{text}, which is shut from {start:g} to {end:g}"
+            text = f"{planned.operation} is in {station.name} from {planned.start_s:.10g} to {planned.end_s:.10g}"
+            yield "station-shut", f"{text}, which is shut from {start:.10g} to {end:.10g}"
 
 
 def _length(step: _Step) -> Iterator[Broken]:
@@ -147,7 +147,10 @@ def _length(step: _Step) -> Iterator[Broken]:
     least = operation.load_s + operation.duration_s[step.station.type] + operation.unload_s
     waits = not operation.crewed and operation.unload_s > 0
     if not math.isfinite(taken) or taken < least - TOLERANCE_S or (taken > least + TOLERANCE_S and not waits):
-        yield "wrong-duration", f"{planned.operation} takes {taken:g} s in the plan and {least:g} s there"
+        yield (
+            "wrong-duration",
+            f"{planned.operation} takes {taken:.10g} s in the plan and {least:.10g} s there",
+        )
 
 
 def _works(step: _Step) -> list[Work]:
@@ -179,7 +182,9 @@ def _in_window(problem: Problem, work: Work) -> Iterator[Broken]:
         for start, end in problem.windows_of(crew)
     ):
         until_s = work.start_s + work.work_s
-        text = f"{work.name}: work from {work.start_s:g} to {until_s:g} lies in no window of {crew.name}"
+        text = (
+            f"{work.name}: work from {work.start_s:.10g} to {until_s:.10g} lies in no window of {crew.name}"
+        )
         yield "outside-window", text
 
 
@@ -194,7 +199,7 @@ def _order(problem: Problem, plan: Plan, steps: dict[str, _Step]) -> Iterator[Br
     for name, step in steps.items():
         journey, operation, start_s = step.journey, step.operation, step.planned.start_s
         if start_s < problem.now_s - TOLERANCE_S:
-            yield "too-early", f"{name} begins at {start_s:g}; it is {problem.now_s:g} now"
+            yield "too-early", f"{name} begins at {start_s:.10g}; it is {problem.now_s:.10g} now"
         index = journey.route.operations.index(operation)
         before = [journey.operation_name(i) for i in journey.route.before(index)]
         known = [(other, steps[other].planned.end_s) for other in before if other in steps]
@@ -204,11 +209,11 @@ def _order(problem: Problem, plan: Plan, steps: dict[str, _Step]) -> Iterator[Br
             known.append((journey.made_by or "", ends[journey.made_by or ""]))
         for other, end_s in known:
             if start_s < end_s + operation.lag_min_s - TOLERANCE_S:
-                text = f"{name} begins {start_s - end_s:g} s after {other}"
-                yield "too-early", f"{text}; at least {operation.lag_min_s:g} s must lie between"
+                text = f"{name} begins {start_s - end_s:.10g} s after {other}"
+                yield "too-early", f"{text}; at least {operation.lag_min_s:.10g} s must lie between"
             if operation.lag_max_s is not None and start_s > end_s + operation.lag_max_s + TOLERANCE_S:
-                text = f"{name} begins {start_s - end_s:g} s after {other}"
-                yield "too-late", f"{text}; at most {operation.lag_max_s:g} s may lie between"
+                text = f"{name} begins {start_s - end_s:.10g} s after {other}"
+                yield "too-late", f"{text}; at most {operation.lag_max_s:.10g} s may lie between"
 
 
 def _room(station: Station, steps: list[_Step]) -> Iterator[Broken]:
@@ -221,7 +226,9 @@ def _room(station: Station, steps: list[_Step]) -> Iterator[Broken]:
     for time, change in sorted(events):
         there += change
         if there > station.capacity:
-            text = f"{there} operations are in {station.name} at {time:g}; it has room for {station.capacity}"
+            text = (
+                f"{there} operations are in {station.name} at {time:.10g}; it has room for {station.capacity}"
+            )
             yield "station-full", text
             return
 
