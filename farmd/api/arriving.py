@@ -60,16 +60,21 @@ class UntilEnd:
     def __init__(self, receive: Receive, ended: asyncio.Event, within_s: float | None) -> None:
         self._receive = receive
         self._ended = ended
-        self._within_s = within_s
+        self._ends_at = None if within_s is None else asyncio.get_running_loop().time() + within_s
 
     async def __call__(self) -> Message:
+        left_s = None
+        if self._ends_at is not None:
+            left_s = max(0.0, self._ends_at - asyncio.get_running_loop().time())
         receiving = asyncio.ensure_future(self._receive())
         ending = asyncio.create_task(self._ended.wait())
         try:
             done, _ = await asyncio.wait(
-                {receiving, ending}, timeout=self._within_s, return_when=asyncio.FIRST_COMPLETED
+                {receiving, ending}, timeout=left_s, return_when=asyncio.FIRST_COMPLETED
             )
         finally:
             for task in (receiving, ending):
                 task.cancel()
-        return receiving.result() if receiving in done else {"type": "http.disconnect"}
+        # Whoever keeps sending does not keep it open.
+        is_over = self._ended.is_set() or receiving not in done
+        return {"type": "http.disconnect"} if is_over else receiving.result()

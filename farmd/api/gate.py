@@ -87,7 +87,8 @@ class Gate:
         if not is_upload and _length(headers) > MAX_BODY_BYTES:
             what = f"the body has more than {MAX_BODY_BYTES} bytes"
             raise _TurnedAway("size", TOO_LARGE_UPLOAD, what, {"Connection": "close"})
-        if STREAM not in headers.get("accept", ""):
+        # Only what is read can be a stream: a body counts as one whatever else its sender says.
+        if operation[0] != "GET" or STREAM not in headers.get("accept", ""):
             await self._app(scope, Arriving(receive, is_upload=is_upload), send)
             return
         if self._limits.streams(caller.token) >= STREAMS_EACH:

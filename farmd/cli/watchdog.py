@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 
 import structlog
@@ -51,18 +52,26 @@ def watchdog_s() -> float | None:
 async def feed(service: Service, every_s: float) -> None:
     """Feed the watchdog three times in `every_s` while all is well, for ever."""
     loop = asyncio.get_running_loop()
-    while True:
-        due = loop.time() + every_s / 3
-        await asyncio.sleep(every_s / 3)
-        late_s = loop.time() - due
-        if trouble := await what_is_dead(service, late_s):
-            log.error("watchdog not fed", why=trouble)
-        else:
-            tell_systemd("WATCHDOG=1")
+    # Behind the files that are read before hundreds of starts, a store that is well would seem dead.
+    asking = ThreadPoolExecutor(1, thread_name_prefix="watchdog")
+    try:
+        while True:
+            due = loop.time() + every_s / 3
+            await asyncio.sleep(every_s / 3)
+            late_s = loop.time() - due
+            if trouble := await what_is_dead(service, late_s, asking):
+                log.error("watchdog not fed", why=trouble)
+            else:
+                tell_systemd("WATCHDOG=1")
+    finally:
+        asking.shutdown(wait=False)
 
 
-async def what_is_dead(service: Service, late_s: float) -> str:
-    """Why the watchdog must not be fed; empty when it may. `late_s` is how late the loop was just now."""
+async def what_is_dead(service: Service, late_s: float, asking: Executor | None = None) -> str:
+    """Why the watchdog must not be fed; empty when it may. `late_s` is how late the loop was just now.
+
+    The store is asked in `asking`, or in the common pool.
+    """
     if late_s > LOOP_LATE_S:
         return f"the loop was {late_s:.1f} s late"
     quiet_s = asyncio.get_running_loop().time() - service.dispatcher.looked_at
@@ -70,7 +79,7 @@ async def what_is_dead(service: Service, late_s: float) -> str:
         return f"the dispatcher has not looked for {quiet_s:.0f} s"
     try:
         async with asyncio.timeout(STORE_WAIT_S):
-            await offload(service.store.node)
+            await offload(service.store.node, asking)
     except TimeoutError:
         return f"the store has not answered for {STORE_WAIT_S:.0f} s"
     except FarmdError as error:

@@ -8,6 +8,7 @@ cannot be done. `actor` is who asks. Methods about jobs are here, those about ma
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -256,13 +257,15 @@ class Desk:
             for build in mine
             if build.state is BuildState.QUEUED
         ]
-        changed = await self._ledger.record(*facts)
+        durable = asyncio.ensure_future(self._ledger.record(*facts))
+        # A disk that is full keeps nothing running that nobody wants.
+        await self._ledger.soon(durable)
         running = {build.id for build in mine if build.state is BuildState.ASSIGNED}
         for run in [run for run in farm.runs.values() if run.build_id in running]:
             # Of an uncertain run nobody knows what a stop would stop.
             if run.state is not RunState.UNCERTAIN:
                 self._stop_run(run)
-        return _job_in(changed)
+        return _job_in(await durable)
 
 
 def _job_in(changed: tuple[Entity, ...]) -> Job:

@@ -257,7 +257,8 @@ class Floor:
 
     async def hold(self, name: str, actor: str, reason: str = "") -> Machine:
         """Start nothing on a machine; what runs goes on. A start that is being handed over is called off."""
-        await self._ledger.record(f.MachineHeld(at=now(), actor=actor, machine=name, reason=reason))
+        held = f.MachineHeld(at=now(), actor=actor, machine=name, reason=reason)
+        await self._ledger.soon(self._ledger.record(held))
         attendant = self._attendants.get(name)
         run = self._ledger.farm.runs.get((attendant and attendant.starter.run_id) or "")
         if attendant is not None and run is not None and run.state is RunState.INTENT:

@@ -57,5 +57,6 @@ def last_alive(data_dir: Path) -> float:
 
 def _note_alive(data_dir: Path, at: float) -> None:
     beside = data_dir / (_NOTE + ".new")
+    beside.touch(mode=0o600)
     beside.write_text(f"{at:.3f}", encoding="ascii")
     beside.replace(data_dir / _NOTE)

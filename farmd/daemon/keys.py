@@ -19,8 +19,9 @@ BAD_TOKEN = ErrorCode(
 )
 FIRST = "first"
 """The name of the token that the first start makes; an administrator's."""
-RESERVED = frozenset({"daemon", "machine", "offline", "unix"})
-"""Names that stand for somebody else in the record."""
+RESERVED = frozenset({"daemon", "machine", "offline", "unix", FIRST})
+"""Names that stand for somebody else in the record. `first` is the token file's: given to another token, the
+next start would let in again what the file holds, though it was revoked."""
 ENGINEER_DAYS = 90
 """An engineer's token ends by itself: so many days from now, unless it is told to end sooner."""
 LATEST_S = 32503680000.0

@@ -111,6 +111,8 @@ class Worker:
             await self.close()
         if self._starting is None:
             self._starting = asyncio.create_task(self._start(), name="planner-start")
+            # Whoever asked may have gone before it failed.
+            self._starting.add_done_callback(lambda done: done.cancelled() or done.exception())
         # A process half started would be nobody's.
         await asyncio.shield(self._starting)
         assert self._process is not None

@@ -168,11 +168,16 @@ class Safety:
 
     async def leave(self, actor: str, reason: str = "") -> None:
         """A person says that all is in order. Raises `Refused(SAFE_MODE_STAYS)` where it is not."""
-        for safe in self.causes:
+        judged = self.causes
+        for safe in judged:
             if obstacle := await self._obstacle(safe):
                 raise Refused(SAFE_MODE_STAYS, obstacle, where=safe.cause, remedy=safe.remedy)
+        # To look took its time: what was found meanwhile nobody has judged.
+        known = self._ledger.farm.safe_modes
         facts = [
-            f.SafeModeLeft(at=now(), actor=actor, cause=safe.cause, reason=reason) for safe in self.causes
+            f.SafeModeLeft(at=now(), actor=actor, cause=safe.cause, reason=reason)
+            for safe in judged
+            if known.get(safe.cause) == safe
         ]
         if facts:
             log.warning("safe mode left", causes=[fact.cause.value for fact in facts], actor=actor)

@@ -81,13 +81,13 @@ def _require_empty(data_dir: Path, database: Path | None, url: str) -> None:
     if (data_dir / MARK).exists():
         for left in (data_dir / "vault", data_dir / "drivers"):
             shutil.rmtree(left, ignore_errors=True)
-        return
-    for path in sorted(data_dir.iterdir()):
-        if path.name not in _OTHERS and (not path.is_dir() or any(path.rglob("*"))):
-            raise Refused(NOT_EMPTY, f"there is {path.name}", where=str(data_dir))
-    if database is not None:
-        if database.exists():
+    else:
+        for path in sorted(data_dir.iterdir()):
+            if path.name not in _OTHERS and (not path.is_dir() or any(path.rglob("*"))):
+                raise Refused(NOT_EMPTY, f"there is {path.name}", where=str(data_dir))
+        if database is not None and database.exists():
             raise Refused(NOT_EMPTY, "there is a database", where=str(database))
+    if database is not None:
         return
     with Store.open(url, data_dir=data_dir) as store:
         if store.load().last_seq:
@@ -123,13 +123,15 @@ def _put_sqlite(backup: Backup, database: Path, at: float) -> f.FarmRestored:
 
 def _put_rows(backup: Backup, url: str, data_dir: Path, at: float) -> f.FarmRestored:
     beside = _unpacked(backup, data_dir / DATABASE)
-    # Brought up to this version's schema on the way.
-    Store.open(f"sqlite:///{beside}", data_dir=data_dir).close()
+    # Brought up to this version's schema on the way, and into its new epoch: all of it goes over at once, so
+    # that the server never holds a record on which a daemon of another data folder would just go on.
+    with Store.open(f"sqlite:///{beside}", data_dir=data_dir) as store:
+        fact = _begin_epoch(store, backup, at)
     source = open_read_only(beside)
     try:
         with Store.open(url, data_dir=data_dir) as store:
             store.fill(lambda target: copy_rows(source.writer, target))
-            return _begin_epoch(store, backup, at)
+        return fact
     finally:
         source.close()
         beside.unlink()
@@ -141,6 +143,8 @@ def _unpacked(backup: Backup, database: Path) -> Path:
         Path(f"{beside}{suffix}").unlink(missing_ok=True)
     shutil.copyfile(backup.path(DATABASE), beside)
     beside.chmod(0o600)
+    if synced(beside) != backup.files[DATABASE]:
+        raise Refused(RESTORE_FAILED, "it does not read as it was written", where=str(beside))
     return beside
 
 

@@ -118,6 +118,9 @@ def _told() -> Iterator[None]:
 
 
 def _open(path: Path) -> sqlite3.Connection:
+    # SQLite gives the files beside it the mode that this one has.
+    path.touch(mode=0o600)
+    path.chmod(0o600)
     connection = sqlite3.connect(path, check_same_thread=False)
     try:
         connection.execute("PRAGMA journal_mode=WAL")
@@ -129,5 +132,4 @@ def _open(path: Path) -> sqlite3.Connection:
     except BaseException:
         connection.close()
         raise
-    path.chmod(0o600)
     return connection

@@ -126,6 +126,24 @@ async def test_a_body_that_does_not_come_is_given_up(shop: Any, monkeypatch: pyt
     assert shop.vault_files() == []
 
 
+async def test_who_asks_for_a_stream_sends_no_larger_body_and_stops_past_all_limits(
+    shop: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("farmd.api.gate.STREAMS_EACH", 0)
+
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(20):
+            yield b" " * 8192
+
+    stream = {"Accept": "text/event-stream"}
+    async with limited(shop, Limits(0, 0)) as client:
+        # Who is still sending may find the connection closed before the answer is read.
+        with contextlib.suppress(httpx.ReadError, httpx.WriteError):
+            large = await client.post("/api/v1/machines/mk4-01/hold", content=endless(), headers=stream)
+            assert large.status_code == 413
+        assert (await client.post("/api/v1/estop", json={}, headers=stream)).status_code == 200
+
+
 async def test_an_upload_that_drips_is_given_up_and_one_that_only_takes_long_is_not(
     shop: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

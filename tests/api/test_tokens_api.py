@@ -9,8 +9,10 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.types import Message
 
 from farmd.api import HttpServer, listen_locally, new_token, sha256_of_token
+from farmd.api.arriving import UntilEnd
 from farmd.cli.farmd import farmd
 from farmd.daemon.keys import Keys
 from farmd.driver import now
@@ -115,6 +117,24 @@ async def test_an_open_stream_ends_with_its_token(shop: Any, server: HttpServer)
         await following[1]
 
 
+async def test_a_stream_is_not_kept_open_by_sending_on() -> None:
+    pause_s = 0.02
+
+    async def chatter() -> Message:
+        await asyncio.sleep(pause_s)
+        return {"type": "http.request", "body": b" ", "more_body": True}
+
+    brief = UntilEnd(chatter, asyncio.Event(), 0.1)
+    async with asyncio.timeout(5):
+        while (await brief())["type"] != "http.disconnect":
+            continue
+    pause_s, revoked = 0.0, asyncio.Event()
+    receive = UntilEnd(chatter, revoked, None)
+    assert (await receive())["type"] == "http.request"
+    revoked.set()
+    assert (await receive())["type"] == "http.disconnect"
+
+
 async def test_the_first_token_comes_from_its_file(open_shop: Any) -> None:
     async with open_shop() as shop:
         keys = Keys(shop.service.ledger)
@@ -129,6 +149,19 @@ async def test_the_first_token_comes_from_its_file(open_shop: Any) -> None:
         await keys.revoke("first", "test")
         assert (await keys.take_first(sha256_of_token(other))).revoked_at is not None, "revoked stays revoked"
         assert (await shop.client.get("/api/v1/me", headers=bearer(other))).status_code == 401
+
+
+async def test_no_other_token_takes_the_first_ones_name(open_shop: Any) -> None:
+    """Else the next start would let in what the token file holds, though it was revoked."""
+    async with open_shop() as shop:
+        keys = Keys(shop.service.ledger)
+        held = shop.client.headers["Authorization"].removeprefix("Bearer ")
+        await keys.revoke("first", "test")
+        with pytest.raises(Refused) as caught:
+            await keys.add("first", Role.ADMIN, sha256_of_token(new_token()), "test")
+        assert caught.value.code.name == "bad-token"
+        await keys.take_first(sha256_of_token(held))
+        assert (await shop.client.get("/api/v1/me")).status_code == 401
 
 
 async def test_farmd_token_while_the_daemon_runs(shop: Any, capsys: pytest.CaptureFixture[str]) -> None:

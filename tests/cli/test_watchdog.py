@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import cast
 
@@ -46,6 +47,21 @@ async def test_a_late_loop_a_quiet_dispatcher_and_a_dead_store_are_told(
     monkeypatch.setattr(watchdog, "STORE_WAIT_S", 0.05)
     hanging = a_service(now, lambda: time.sleep(0.3))
     assert (await watchdog.what_is_dead(hanging, 0)).startswith("the store has not answered")
+
+
+async def test_it_is_fed_while_the_common_pool_has_much_to_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = asyncio.get_running_loop()
+    fed = asyncio.Event()
+    monkeypatch.setattr(watchdog, "tell_systemd", lambda state: fed.set())
+    monkeypatch.setattr(watchdog, "STORE_WAIT_S", 0.3)
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    reading = loop.run_in_executor(None, time.sleep, 1.5)
+    feeding = asyncio.create_task(watchdog.feed(a_service(loop.time()), 0.03))
+    async with asyncio.timeout(5):
+        await fed.wait()
+    assert not reading.done()
+    feeding.cancel()
+    await asyncio.wait({feeding, asyncio.ensure_future(reading)})
 
 
 def test_only_who_is_meant_feeds(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ from farmd.driver import now, sleep
 from farmd.driver.clock import Clock, set_clock
 from farmd.model import facts as f
 from farmd.model.errors import Refused
-from farmd.model.lifecycle import MachineState, RunState
+from farmd.model.lifecycle import JobState, MachineState, RunState
 from farmd.model.safe_mode import Cause
 from farmd.sim.demand import file_name, file_of, upload
 from farmd.sim.loop import WarpLoop
@@ -179,6 +179,48 @@ def test_a_full_disk_stops_starts_before_anything_is_sent_and_ends_when_there_is
         for name in ("m-01", "m-02"):
             await sleep(60.0)
             await service.floor.release(name, "anna")
+
+    live(config, body)
+
+
+def test_what_is_found_while_a_person_leaves_safe_mode_is_not_left_with_it(config: Config) -> None:
+    async def body(service: Service) -> None:
+        await ready(service)
+        service.safety.enter(Cause.DAMAGE, "a false alarm")
+        leaving = asyncio.create_task(service.safety.leave("anna", "looked"))
+        await asyncio.sleep(0)
+        assert not leaving.done(), "the whole record is looked through"
+        service.safety.enter(Cause.CLOCK_BACK, "the clock was set back")
+        await leaving
+        assert causes(service) == ["clock-back"]
+
+    live(config, body)
+
+
+def test_on_a_full_disk_a_hold_is_answered_and_a_cancelled_job_is_stopped(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit, full = Store.commit, [True]
+
+    def committing(self: Store, entries: list[Entry]) -> int:
+        if full[0]:
+            raise StoreBlocked(DISK_FULL, "writing: database or disk is full")
+        return commit(self, entries)
+
+    async def body(service: Service) -> None:
+        job = await service.desk.submit(await ready(service), order(), "anna")
+        await sleep(600.0)
+        (run,) = service.farm.runs.values()
+        assert run.state is RunState.RUNNING
+        monkeypatch.setattr(Store, "commit", committing)
+        async with asyncio.timeout(60.0):
+            await service.floor.hold(run.machine, "anna")
+        cancelling = asyncio.create_task(service.desk.cancel(job.id, "anna"))
+        await sleep(600.0)
+        assert service.farm.runs[run.id].state is RunState.ENDED
+        assert not cancelling.done(), "that it is on record is not said before it is"
+        full[0] = False
+        assert (await cancelling).state is JobState.CANCELLED
 
     live(config, body)
 

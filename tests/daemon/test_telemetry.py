@@ -71,6 +71,14 @@ def test_a_flood_counts_once_a_second_and_costs_next_to_nothing(loop: WarpLoop, 
     file.close()
 
 
+def test_it_and_the_files_beside_it_are_for_the_owner_alone(tmp_path: Path) -> None:
+    file = Telemetry(tmp_path / "t.sqlite")
+    file.add([Rolled("m1", "x", BEGIN, 1, 1.0, 1.0, 1.0, 1.0)])
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert modes == dict.fromkeys(("t.sqlite", "t.sqlite-wal", "t.sqlite-shm"), 0o600)
+    file.close()
+
+
 def test_old_minutes_and_hours_are_forgotten(tmp_path: Path) -> None:
     file = Telemetry(tmp_path / "t.sqlite")
     file.add(Rolled("m1", "x", BEGIN + day * 86400.0, 1, 1.0, 1.0, 1.0, 1.0) for day in range(10))

@@ -215,6 +215,27 @@ def test_a_restore_that_was_broken_off_is_begun_anew(farm: Path, tmp_path: Path)
         assert {x.code.name for x in verify(store, Vault(elsewhere / "vault"))} <= {"file-missing"}
 
 
+def test_a_database_that_is_copied_wrong_is_not_put_in_place(
+    farm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make(farm, tmp_path / "backups")
+    copy = shutil.copyfile
+
+    def bending(source: Path, to: Path) -> None:
+        copy(source, to)
+        if to.name.startswith("farmd.sqlite"):
+            # The lowest byte of the change counter: nothing that opening it would notice.
+            with to.open("r+b") as file:
+                file.seek(27)
+                file.write(b"\x77")
+
+    monkeypatch.setattr(shutil, "copyfile", bending)
+    elsewhere = tmp_path / "elsewhere"
+    assert code_of(restore, made, url_of(elsewhere), elsewhere, at=AT) == "restore-failed"
+    assert not (elsewhere / "farmd.sqlite").exists()
+    assert code_of(require_no_restore, elsewhere) == "restore-unfinished"
+
+
 _KILLED = """
 import os, shutil, sys
 from pathlib import Path

@@ -84,6 +84,14 @@ def test_the_planner_has_no_network_and_the_daemon_compiles_nothing() -> None:
     )
 
 
+def test_farmd_can_read_its_configuration_and_has_time_to_start() -> None:
+    # `make install` runs before there is a group farmd; `systemd-tmpfiles --create` after.
+    tmpfiles = [line.split() for line in (SYSTEMD / "farmd.tmpfiles.conf").read_text().splitlines()]
+    config = read("farmd.service")["Service"]["ExecStart"].split("--config ")[1]
+    assert ["z", config, "0640", "root", "farmd"] in tmpfiles
+    assert read("farmd.service")["Service"]["TimeoutStartSec"] == "30min"
+
+
 def test_make_puts_it_under_the_prefix(tmp_path: Path) -> None:
     subprocess.run(
         ["make", "--silent", "install-units", "PREFIX=/srv/farm", f"ETC={tmp_path}"],
