@@ -12,8 +12,9 @@ from farmd.daemon.schedule import Schedule, Step
 from farmd.daemon.snapshot import Snapshot
 from farmd.model.farm import Farm
 from farmd.planner.chains import Link
-from farmd.planner.explain import Explainer, Explanation, Lateness, Wait
+from farmd.planner.explain import Explainer, Explanation, Lateness
 from farmd.planner.plans import Plan
+from farmd.planner.wait import Wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ def tell(plan: Plan | None, snapshot: Snapshot | None, steps: Iterable[Step]) ->
 def _at_station(explainer: Explainer, step: Step) -> Explanation:
     """Of an operation that can begin: what it waits for, and by how much its route is late if it is the last."""
     story = explainer.routes.operation(f"{step.run_name}/{step.operation}")
-    waits = tuple(Wait(w.kind, w.from_s, w.until_s, w.what, w.by) for w in story.waits)
+    waits = story.waits
     kept = [wait.kind for wait in waits if wait.kind != "clear"]
     cost_s = story.late_s * story.weight
     late = Lateness(story.late_s, cost_s, math.inf, ()) if story.late_s > 0 else None

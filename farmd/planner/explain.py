@@ -3,12 +3,7 @@
 Pure: a problem and a plan in, reasons out. Everything is worked out on the plan itself, with all other work where
 it is; no solver is asked, so it holds for plans from anywhere. Times are seconds on the problem's clock.
 
-A step's waits lie end to end, from the problem's now to its start. The kinds:
-`available` (the machine is taken by what the problem knows nothing of), `release`, `busy` (by another step of the
-plan), `cooldown`, `maintenance` (the machine is shut, or would be before the end), `shift` (nobody's working time, or
-too little left of it), `people` (all at work elsewhere), `choice` (all are there; the plan leaves it until then),
-`clear`, `changeover`, `spool` (the lot that is loaded has too little left), `power` (prepared, while as many as may of
-its power group warm up).
+A step's waits lie end to end, from the problem's now to its start; their kinds are told in `wait.py`.
 """
 
 from __future__ import annotations
@@ -34,22 +29,12 @@ from farmd.planner.plans import Plan
 from farmd.planner.problem import Machine, Problem
 from farmd.planner.rota import Rota, Work
 from farmd.planner.routes.explain import RouteExplainer, station_works
+from farmd.planner.wait import Wait
 
 PREPARING = ("clear", "changeover", "spool")
 """The kinds of a person's work before a start."""
 MOST_NAMED = 5
 """So many of those who are at work elsewhere are named."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """What a step waits for, from when until when; `by` are the steps, crews or setups that it is about."""
-
-    kind: str
-    from_s: float
-    until_s: float
-    what: str
-    by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ FINEST_S, COARSEST_S = 30.0, 300.0
 EVERYBODY = 30_000
 MOST_GRAINS = 2_000_000
 """Of all crews together; whoever is asked later than that, the search does not ask."""
-FLOW_PRICE = 1e-5
+TIE_PRICE = 1e-5
 """Weighted seconds of tardiness that a second of earlier end is worth in the search: it breaks ties."""
 FIRST_NORM = 12.0
 SLOT_S, MOST_SLOTS = 1800.0, 8192
@@ -36,7 +36,7 @@ def shop_of(c: Compiled, jobs: Jobs) -> Shop:
     machines = range(len(c.ready))
     slots, first_slot, slots_per_s = _slots(windows)
     job_s, job_is, dues = _jobs(c, jobs)
-    flow = 0.0 if c.makespan else FLOW_PRICE
+    flow = 0.0 if c.makespan else TIE_PRICE
     norm_s = _norm_s(c, jobs) if c.makespan else 0.0
     terms = [mode, c.clear, c.price, flow, norm_s, FIRST_NORM, origin, grain_s, first_slot, slots_per_s]
     terms.append(c.spool)

@@ -11,128 +11,110 @@ from typing import Any
 from farmd.planner.problem import FORMAT, OBJECTIVES
 from farmd.planner.reader import MOST_GRAMS
 from farmd.planner.routes.schema import routes_schema, stations_schema
-
-_NAME = {"type": "string", "minLength": 1}
-_NAME_OR_NULL = {"type": ["string", "null"], "minLength": 1}
-_AMOUNT = {"type": "number", "minimum": 0}
-_AMOUNT_OR_NULL = {"type": ["number", "null"], "minimum": 0}
-_PAIR = {"type": "array", "items": _AMOUNT, "minItems": 2, "maxItems": 2}
-
-
-def _object(required: dict[str, Any], optional: dict[str, Any] | None = None) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": {**required, **(optional or {})},
-        "required": list(required),
-        "additionalProperties": False,
-    }
-
-
-def _list(items: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "array", "items": items}
+from farmd.planner.schema_words import AMOUNT, AMOUNT_OR_NULL, NAME, NAME_OR_NULL, PAIR, a_list, an_object
 
 
 def problem_schema() -> dict[str, Any]:
     """JSON Schema (draft 2020-12) of a planning problem; times in seconds on the problem's clock."""
-    chamber = _object(
+    chamber = an_object(
         {
-            "setup_s": _AMOUNT,
-            "s_per_mm3": _AMOUNT,
-            "s_per_mm": _AMOUNT,
-            "area_mm2": _AMOUNT,
-            "height_mm": _AMOUNT,
-            "precision": _AMOUNT,
-            "cooldown_s": _AMOUNT,
+            "setup_s": AMOUNT,
+            "s_per_mm3": AMOUNT,
+            "s_per_mm": AMOUNT,
+            "area_mm2": AMOUNT,
+            "height_mm": AMOUNT,
+            "precision": AMOUNT,
+            "cooldown_s": AMOUNT,
         },
         {
             "crewed": {"type": "boolean", "default": False},
-            "size_mm": _PAIR,
+            "size_mm": PAIR,
             "boxes": {"type": "integer", "minimum": 1, "default": 1},
             "packing_density": {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 1},
         },
     )
-    machine = _object(
-        {"name": _NAME, "type": _NAME, "process": _NAME, "available_s": _AMOUNT},
+    machine = an_object(
+        {"name": NAME, "type": NAME, "process": NAME, "available_s": AMOUNT},
         {
             "setup": {"type": ["string", "null"]},
             "chamber": {"anyOf": [chamber, {"type": "null"}]},
-            "shut": _list(_PAIR),
-            "wear_price": {**_AMOUNT, "default": 0},
-            "grams_left": {**_AMOUNT_OR_NULL, "maximum": MOST_GRAMS},
+            "shut": a_list(PAIR),
+            "wear_price": {**AMOUNT, "default": 0},
+            "grams_left": {**AMOUNT_OR_NULL, "maximum": MOST_GRAMS},
         },
     )
-    build = _object(
+    build = an_object(
         {
-            "id": _NAME,
-            "setup": _NAME,
-            "duration_s": {"type": "object", "additionalProperties": _AMOUNT},
-            "release_s": _AMOUNT,
-            "due_s": _AMOUNT_OR_NULL,
+            "id": NAME,
+            "setup": NAME,
+            "duration_s": {"type": "object", "additionalProperties": AMOUNT},
+            "release_s": AMOUNT,
+            "due_s": AMOUNT_OR_NULL,
         },
         {
-            "weight": {**_AMOUNT, "default": 1},
+            "weight": {**AMOUNT, "default": 1},
             "count": {"type": "integer", "minimum": 1, "default": 1},
-            "deadline_s": _AMOUNT_OR_NULL,
-            "grams": {**_AMOUNT, "maximum": MOST_GRAMS, "default": 0},
-            "owner": _NAME_OR_NULL,
+            "deadline_s": AMOUNT_OR_NULL,
+            "grams": {**AMOUNT, "maximum": MOST_GRAMS, "default": 0},
+            "owner": NAME_OR_NULL,
         },
     )
     point = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
-    part = _object(
+    part = an_object(
         {
-            "id": _NAME,
-            "setup": _NAME,
-            "volume_mm3": _AMOUNT,
-            "height_mm": _AMOUNT,
-            "area_mm2": _AMOUNT,
-            "precision": _AMOUNT,
-            "release_s": _AMOUNT,
-            "due_s": _AMOUNT_OR_NULL,
+            "id": NAME,
+            "setup": NAME,
+            "volume_mm3": AMOUNT,
+            "height_mm": AMOUNT,
+            "area_mm2": AMOUNT,
+            "precision": AMOUNT,
+            "release_s": AMOUNT,
+            "due_s": AMOUNT_OR_NULL,
         },
         {
-            "weight": {**_AMOUNT, "default": 1},
-            "size_mm": {"anyOf": [_PAIR, {"type": "null"}]},
-            "outline_mm": {"anyOf": [{**_list(point), "minItems": 3}, {"type": "null"}]},
-            "deadline_s": _AMOUNT_OR_NULL,
-            "owner": _NAME_OR_NULL,
+            "weight": {**AMOUNT, "default": 1},
+            "size_mm": {"anyOf": [PAIR, {"type": "null"}]},
+            "outline_mm": {"anyOf": [{**a_list(point), "minItems": 3}, {"type": "null"}]},
+            "deadline_s": AMOUNT_OR_NULL,
+            "owner": NAME_OR_NULL,
         },
     )
-    change = {"type": "array", "prefixItems": [_NAME, _NAME, _AMOUNT], "minItems": 3, "maxItems": 3}
-    crew = _object(
-        {"name": _NAME, "window": _NAME, "people": {"type": ["integer", "null"], "minimum": 0}},
+    change = {"type": "array", "prefixItems": [NAME, NAME, AMOUNT], "minItems": 3, "maxItems": 3}
+    crew = an_object(
+        {"name": NAME, "window": NAME, "people": {"type": ["integer", "null"], "minimum": 0}},
     )
-    group = _object(
+    group = an_object(
         {
-            "name": _NAME,
-            "machines": _list(_NAME),
+            "name": NAME,
+            "machines": a_list(NAME),
             "at_once": {"type": "integer", "minimum": 1},
-            "warm_up_s": _AMOUNT,
+            "warm_up_s": AMOUNT,
         },
     )
-    schema = _object(
+    schema = an_object(
         {
             "format": {"const": FORMAT},
-            "now_s": _AMOUNT,
-            "clear_s": _AMOUNT,
-            "changeover_s": _object({"default": _AMOUNT}, {"pairs": _list(change)}),
-            "machines": _list(machine),
+            "now_s": AMOUNT,
+            "clear_s": AMOUNT,
+            "changeover_s": an_object({"default": AMOUNT}, {"pairs": a_list(change)}),
+            "machines": a_list(machine),
         },
         {
             "objective": {"enum": list(OBJECTIVES), "default": OBJECTIVES[0]},
-            "windows": {"type": "object", "additionalProperties": _list(_PAIR)},
-            "crews": _list(crew),
-            "builds": _list(build),
-            "parts": _list(part),
-            "announced": _list(
-                _object(
-                    {"id": _NAME, "machine": _NAME, "start_s": _AMOUNT}, {"share": {**_AMOUNT, "default": 1}}
+            "windows": {"type": "object", "additionalProperties": a_list(PAIR)},
+            "crews": a_list(crew),
+            "builds": a_list(build),
+            "parts": a_list(part),
+            "announced": a_list(
+                an_object(
+                    {"id": NAME, "machine": NAME, "start_s": AMOUNT}, {"share": {**AMOUNT, "default": 1}}
                 )
             ),
-            "operator_price": {**_AMOUNT, "default": 0},
-            "buffers": _list(_PAIR),
-            "flow_price": {**_AMOUNT, "default": 0},
-            "power_groups": _list(group),
-            "spool_change_s": {**_AMOUNT, "default": 0},
+            "operator_price": {**AMOUNT, "default": 0},
+            "buffers": a_list(PAIR),
+            "flow_price": {**AMOUNT, "default": 0},
+            "power_groups": a_list(group),
+            "spool_change_s": {**AMOUNT, "default": 0},
             "stations": stations_schema(),
             "routes": routes_schema(),
         },

@@ -17,7 +17,7 @@ from farmd.planner import kernel
 from farmd.planner.budget import Meter
 from farmd.planner.compiled import INFINITY, Compiled
 from farmd.planner.kernel_arrays import (
-    FLOW_PRICE,
+    TIE_PRICE,
     cost_of,
     draft_of,
     like,
@@ -70,7 +70,7 @@ def improve(
         return schedule
     shop = shop_of(c, jobs)
     if late_only:
-        shop.terms[NORM_S], shop.terms[FLOW] = 0.0, FLOW_PRICE
+        shop.terms[NORM_S], shop.terms[FLOW] = 0.0, TIE_PRICE
         shop.job_s[:, WEIGHT] = 0.0
     state = state_of(c, shop, schedule.placed)
     if state is None:

@@ -43,7 +43,7 @@ from farmd.planner.generate import fdm_shop, powder_shop, small_shop, with_terms
 from farmd.planner.greedy import Dispatcher, Rule
 from farmd.planner.kernel import anneal
 from farmd.planner.kernel_arrays import (
-    FLOW_PRICE,
+    TIE_PRICE,
     cost_of,
     draft_of,
     placed_of,
@@ -546,7 +546,7 @@ def test_rows_of_the_kernel_are_timed_as_they_are_replayed(seed: int, runs: int,
     assert {v.code for v in check(problem, plan_)} <= {"past-deadline"}
     if not c.makespan:
         assert cost_of(state) == pytest.approx(before + changed, rel=1e-9, abs=1e-3)
-        flow = FLOW_PRICE * schedule.flow_s
+        flow = TIE_PRICE * schedule.flow_s
         own = (
             schedule.cost
             + flow

@@ -18,7 +18,7 @@ from farmd.planner.powder.data import Beds, Draft, State
 from farmd.planner.powder.plates import Plates
 from farmd.planner.powder.rows import Rows, sort_row
 
-FLOW_PRICE = 1e-6
+TIE_PRICE = 1e-6
 """Weighted seconds of tardiness that a second of earlier end is worth in the search: it breaks ties."""
 MOST_PLACES = 4_000_000
 """In all rows together."""
@@ -51,7 +51,7 @@ def beds_of(c: Compiled, plates: Plates) -> Beds:
     )
     windows = np.array([[s for s, _ in spans], [e for _, e in spans], [e for _, e in spans]], dtype=float)
     windows[data.REACH] = np.maximum.accumulate(windows[data.CLOSE])
-    flow = 0.0 if c.makespan else FLOW_PRICE
+    flow = 0.0 if c.makespan else TIE_PRICE
     return Beds(
         part=np.array(parts, dtype=float).reshape(-1, 7),
         part_is=np.array([wishes, firsts[:-1], firsts[1:], rank, by_area], dtype=np.int32).T.copy(),

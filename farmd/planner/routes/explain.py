@@ -1,7 +1,6 @@
 """Why an operation at a station is when it is, and what a station does: for `--explain` and the chart.
 
-Pure, and worked out on the plan itself as in `explain.py`; no solver is asked. A wait's kinds besides the ones there:
-`after` (an operation before it, or its build, and the lag behind that) and `batch` (what shares its furnace).
+Pure, and worked out on the plan itself as in `explain.py`; no solver is asked.
 """
 
 from __future__ import annotations
@@ -16,19 +15,9 @@ from farmd.planner.rota import Rota, Work
 from farmd.planner.routes.check import works_of
 from farmd.planner.routes.data import Operation, PlannedOperation, Station
 from farmd.planner.routes.journeys import Journey, journeys
+from farmd.planner.wait import Wait
 
 TOLERANCE_S = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """What an operation waits for, from when until when; `by` are the runs of others that it is about."""
-
-    kind: str
-    from_s: float
-    until_s: float
-    what: str
-    by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +35,7 @@ class OperationStory:
     due_s: float | None
     late_s: float
     weight: float
-    waits: tuple[Pause, ...]
+    waits: tuple[Wait, ...]
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -164,15 +153,15 @@ class RouteExplainer:
         more = f", and {step.lag_min_s:g} s must pass" if step.lag_min_s else ""
         return at + step.lag_min_s, what + more
 
-    def _waits(self, o: PlannedOperation, step: Operation, shares: Iterable[str]) -> Iterable[Pause]:
+    def _waits(self, o: PlannedOperation, step: Operation, shares: Iterable[str]) -> Iterable[Wait]:
         at, station = self.problem.now_s, self._stations[o.station]
         ready, what = self._ready(o.operation)
         last = max([(0.0, ""), *((self._ready(name)[0], name) for name in shares)])
         begin = max(at, ready)
         for wait in (
-            Pause("after", at, ready, what),
-            Pause("batch", at, last[0], f"it shares the batch with {last[1]}", (_run(last[1]),)),
-            Pause("available", at, station.available_s, f"{station.name} is not available before"),
+            Wait("after", at, ready, what),
+            Wait("batch", at, last[0], f"it shares the batch with {last[1]}", (_run(last[1]),)),
+            Wait("available", at, station.available_s, f"{station.name} is not available before"),
             self._busy(o, begin, station),
             self._people(o, step, begin),
         ):
@@ -182,33 +171,33 @@ class RouteExplainer:
                 at = until
         if o.start_s > at + TOLERANCE_S:
             told = "machine, work and people are there; the plan leaves it until then"
-            yield Pause("choice", at, o.start_s, told)
+            yield Wait("choice", at, o.start_s, told)
         if step.load_s > 0:
-            yield Pause("clear", o.start_s, o.start_s + step.load_s, "it is loaded")
+            yield Wait("clear", o.start_s, o.start_s + step.load_s, "it is loaded")
 
-    def _busy(self, o: PlannedOperation, at: float, station: Station) -> Pause:
+    def _busy(self, o: PlannedOperation, at: float, station: Station) -> Wait:
         """Until when others, or a time when it is shut, are in its way, as far as that goes without a gap."""
         spans = [(x.start_s, x.end_s, x.operation) for x in self._at[station.name]]
         spans += [(start, end, "") for start, end in station.shut]
-        wait = Pause("busy", at, at, "")
+        wait = Wait("busy", at, at, "")
         for start, end, name in sorted(spans):
             if start <= wait.until_s + TOLERANCE_S and wait.until_s < end <= o.start_s + TOLERANCE_S:
                 if name:
-                    wait = Pause("busy", at, end, f"{name} is in {station.name}", (_run(name),))
+                    wait = Wait("busy", at, end, f"{name} is in {station.name}", (_run(name),))
                 else:
-                    wait = Pause("shut", at, end, f"{station.name} is shut")
+                    wait = Wait("maintenance", at, end, f"{station.name} is shut")
         return wait
 
-    def _people(self, o: PlannedOperation, step: Operation, at: float) -> Pause:
+    def _people(self, o: PlannedOperation, step: Operation, at: float) -> Wait:
         work = o.end_s - o.start_s if step.crewed else step.load_s
         if work <= 0 or o.crew is None:
-            return Pause("shift", at, at, "")
+            return Wait("shift", at, at, "")
         shift = self.rota.earliest(at, work, anyone=True)
         own = Work(o.crew, o.start_s, work)
         person = self.rota.earliest(shift, work, without=own)
         if person > shift + TOLERANCE_S:
-            return Pause("shift", at, person, "all people of the shift are at work, or it is nobody's time")
-        return Pause("shift", at, shift, "it is nobody's working time, or too little of it is left")
+            return Wait("shift", at, person, "all people of the shift are at work, or it is nobody's time")
+        return Wait("shift", at, shift, "it is nobody's working time, or too little of it is left")
 
 
 def _run(operation: str) -> str:
